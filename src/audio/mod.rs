@@ -1,0 +1,1 @@
+//! Audio: mu-law, framing, resampling, voice activity. Pure.

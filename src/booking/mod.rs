@@ -1,0 +1,1 @@
+//! Hours, slots, availability and spoken dates. Pure.

@@ -1,0 +1,61 @@
+//! What the ear accepts and tells.
+
+use crate::domain::audit::AuditEvent;
+use crate::domain::ids::Generation;
+use crate::domain::time::CallTime;
+use actix::Message;
+
+/// What the ear tells its call.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SttEvent {
+    /// Which incarnation of the ear speaks.
+    pub generation: Generation,
+    /// What it tells.
+    pub heard: Heard,
+}
+
+/// What was heard.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// The recogniser is connected (again).
+    Ready,
+    /// The caller's utterance so far: settled words and the newest guess, the whole of it each time.
+    Partial {
+        /// The words so far, never empty.
+        text: String,
+    },
+    /// An utterance is complete. Each settled word is in exactly one of these.
+    Utterance {
+        /// The words, never empty.
+        text: String,
+        /// When the last word ended, on the call's clock, where the recogniser told.
+        last_word_at: Option<CallTime>,
+    },
+    /// Sound that may be speech began: a hint, never a decision.
+    SpeechStarted,
+    /// The connection broke; audio is being kept and a reconnect is under way.
+    Interrupted,
+    /// The recogniser cannot be reached any more; the call has to go on without ears.
+    Lost {
+        /// Stable code of the last failure.
+        code: String,
+    },
+    /// A row for the audit trail.
+    Audit(AuditEvent),
+}
+
+/// Settles what is buffered now (the caller pressed a key, or the call is ending).
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Finalize;
+
+/// Announces the end of the audio, collects last words for at most 2 s, then stops.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Finish;
+
+/// Panics inside the actor: fault injection of the tests.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct InjectPanic;

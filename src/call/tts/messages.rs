@@ -1,0 +1,80 @@
+//! What the voice accepts and tells, and where its audio goes.
+
+use crate::domain::audit::AuditEvent;
+use crate::domain::ids::{Generation, ReplyId};
+use actix::Message;
+use futures_util::future::LocalBoxFuture;
+
+/// Speaks one sentence. Sentences are spoken in the order in which they come.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Speak {
+    /// The reply it belongs to.
+    pub reply: ReplyId,
+    /// Its position in the reply, from 0.
+    pub sentence: u32,
+    /// The words.
+    pub text: String,
+}
+
+/// Stops a reply: what is being synthesised is cancelled, what waits is forgotten.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct StopReply(pub ReplyId);
+
+/// What the voice tells its call.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct TtsEvent {
+    /// Which incarnation of the voice speaks.
+    pub generation: Generation,
+    /// What it tells.
+    pub spoke: Spoke,
+}
+
+/// What became of a sentence.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Spoke {
+    /// The first audio of a reply has come.
+    FirstAudio {
+        /// Which reply.
+        reply: ReplyId,
+    },
+    /// All audio of a sentence was handed over.
+    SentenceDone {
+        /// Which reply.
+        reply: ReplyId,
+        /// Which sentence.
+        sentence: u32,
+    },
+    /// No voice could speak this sentence; the rest of the reply is dropped.
+    Failed {
+        /// Which reply.
+        reply: ReplyId,
+        /// Which sentence.
+        sentence: u32,
+        /// Stable code of the last failure.
+        code: String,
+    },
+    /// A row for the audit trail.
+    Audit(AuditEvent),
+}
+
+/// Panics inside the actor: fault injection of the tests.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct InjectPanic;
+
+/// Where a voice puts its audio: the call's playback queue. On the call's own thread; audio is not mail.
+pub trait VoiceOut {
+    /// Announces a sentence before its audio. `false` if the reply was stopped in the meantime.
+    fn begin_sentence(&self, reply: ReplyId, sentence: u32, text: &str) -> bool;
+    /// Adds audio (mu-law, 8 kHz, any length). `false` if the reply was stopped: nothing was taken.
+    fn audio(&self, reply: ReplyId, sentence: u32, audio: &[u8]) -> bool;
+    /// The sentence is complete: its last frame is padded and its mark set.
+    fn end_sentence(&self, reply: ReplyId, sentence: u32);
+    /// Takes back what of this sentence has not been sent yet; tells how many ms of it have been.
+    fn retract(&self, reply: ReplyId, sentence: u32) -> u64;
+    /// Resolves once there is room for more audio.
+    fn room(&self) -> LocalBoxFuture<'static, ()>;
+}

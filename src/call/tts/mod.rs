@@ -1,0 +1,3 @@
+//! The voice of a call: synthesis, fallback, cancellation.
+
+pub mod messages;

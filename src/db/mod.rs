@@ -1,0 +1,1 @@
+//! The only place with Diesel: schema, ordered writes, reads, bookings.

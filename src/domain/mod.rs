@@ -1,0 +1,14 @@
+//! The words of the business: identifiers, telephone numbers, calls, turns, appointments, the profile.
+//!
+//! Plain data with its own rules. Nothing here knows an actor, a clock, a socket or a database; every other
+//! module may import this one, and this one imports none of them.
+
+pub mod appointment;
+pub mod audit;
+pub mod call;
+pub mod ids;
+pub mod mask;
+pub mod phone;
+pub mod profile;
+pub mod time;
+pub mod turn;

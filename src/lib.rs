@@ -1,0 +1,17 @@
+//! `frontdesk`: a telephone receptionist made of software.
+//!
+//! A caller is heard, understood, answered and booked. `ARCHITECTURE.md` shows the actor tree and the way of a call.
+
+pub mod audio;
+pub mod booking;
+pub mod call;
+pub mod config;
+pub mod db;
+pub mod dialogue;
+pub mod domain;
+pub mod observe;
+pub mod provider;
+pub mod registry;
+pub mod session;
+pub mod sim;
+pub mod twilio;

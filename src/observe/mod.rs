@@ -1,0 +1,1 @@
+//! Logs: set-up, masking, secrets kept out.

@@ -1,0 +1,1 @@
+//! Deepgram live transcription, protocol v1.

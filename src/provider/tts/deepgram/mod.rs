@@ -1,0 +1,1 @@
+//! Deepgram Aura, the fallback voice.

@@ -1,0 +1,1 @@
+//! Which calls are live: admission, lookup, suspension, ending.

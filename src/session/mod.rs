@@ -1,0 +1,1 @@
+//! Our end of one Media Stream: the WebSocket actor and its state machine.

@@ -1,0 +1,1 @@
+//! The simulator: the vendors' protocols on loopback, and a caller who rings.

@@ -1,0 +1,1 @@
+//! Twilio's formats: stream messages, TwiML, webhooks, signatures, and its REST API.
