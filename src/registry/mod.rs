@@ -1,1 +1,3 @@
 //! Which calls are live: admission, lookup, suspension, ending.
+
+pub mod roster;

@@ -1,0 +1,79 @@
+//! What a call accepts from outside, and what it tells its registry.
+
+use crate::domain::call::{EndReason, Outcome};
+use crate::domain::ids::{CallSid, Epoch};
+use crate::domain::turn::ResumeState;
+use actix::Message;
+
+/// What Twilio is to do with the caller once the stream is closed; answered by `/voice/continue`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextStep {
+    /// Hang up, after saying something in Twilio's own voice if our own is lost.
+    HangUp {
+        /// What Twilio is to say first.
+        say: Option<String>,
+    },
+    /// Connect the caller to the business's person.
+    Dial {
+        /// What Twilio is to say first.
+        say: Option<String>,
+    },
+}
+
+/// Ends a call from outside: staff, a terminal status, the sweep.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct EndCall(pub EndReason);
+
+/// How a call left its actor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Departure {
+    /// It is over.
+    Ended {
+        /// Why.
+        reason: EndReason,
+    },
+    /// The stream was closed by us; Twilio will ask what is next.
+    Decided {
+        /// What is next.
+        next: NextStep,
+        /// Why the call ends with it; `None` while a person is being rung.
+        reason: Option<EndReason>,
+    },
+    /// The stream broke; the call may go on with another one.
+    Broke,
+}
+
+/// A call has left its actor. Sent once, after its last turn was handed to the database.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct CallLeft {
+    /// Which call.
+    pub sid: CallSid,
+    /// Which owner of it.
+    pub epoch: Epoch,
+    /// How.
+    pub departure: Departure,
+    /// What it achieved so far.
+    pub outcome: Outcome,
+    /// What another owner needs to go on.
+    pub resume: Box<ResumeState>,
+}
+
+/// Something the stream tells its call.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub enum StreamEvent {
+    /// A mark came back.
+    Mark(String),
+    /// A key was pressed.
+    Digit(char),
+    /// Twilio said `stop`: the caller hung up, or the call was redirected.
+    Stopped,
+    /// The socket is gone without a `stop`.
+    Broke,
+    /// Audio of replies went out for the first time.
+    FirstSent(Vec<crate::domain::ids::ReplyId>),
+    /// The caller's voice has lasted this long over the bot, ms.
+    VoiceOver(u64),
+}

@@ -1,0 +1,234 @@
+use super::*;
+use proptest::prelude::*;
+
+const R1: ReplyId = ReplyId(1);
+const R2: ReplyId = ReplyId(2);
+
+fn at(ms: u64) -> CallTime {
+    CallTime::from_millis(ms)
+}
+
+fn playback() -> Playback {
+    Playback::new(Duration::from_millis(400), 4_000)
+}
+
+#[derive(Default, Debug)]
+struct Wire {
+    frames: usize,
+    marks: Vec<String>,
+    clears: usize,
+    log: Vec<char>,
+}
+
+fn pull(p: &mut Playback, now: CallTime) -> (Wire, Option<Duration>) {
+    let mut wire = Wire::default();
+    let next = p.pull(now, |out| match out {
+        Outgoing::Frame(frame) => {
+            assert_eq!(frame.len(), FRAME_BYTES);
+            wire.frames += 1;
+            wire.log.push('f');
+        }
+        Outgoing::Mark(name) => {
+            wire.marks.push(name.to_owned());
+            wire.log.push('m');
+        }
+        Outgoing::Clear => {
+            wire.clears += 1;
+            wire.log.push('c');
+        }
+    });
+    (wire, next)
+}
+
+#[test]
+fn audio_runs_ahead_of_the_caller_by_the_lead_and_no_more() {
+    let mut p = playback();
+    assert!(p.begin_sentence(R1, 0, "hello"));
+    assert!(p.audio(R1, 0, &[1; 160 * 100]));
+    let (wire, next) = pull(&mut p, at(0));
+    assert_eq!(wire.frames, 25, "400 ms and one burst");
+    let next = next.expect("more is waiting");
+    let (wire, _) = pull(&mut p, at(0).after(next));
+    assert!((1..=6).contains(&wire.frames), "about one burst: {}", wire.frames);
+}
+
+#[test]
+fn a_sentence_ends_with_a_full_frame_and_a_mark() {
+    let mut p = playback();
+    p.begin_sentence(R1, 0, "hi");
+    p.audio(R1, 0, &[1; 170]);
+    let (wire, _) = pull(&mut p, at(0));
+    assert_eq!((wire.frames, wire.marks.len()), (1, 0), "the rest of a frame waits");
+    p.end_sentence(R1, 0);
+    let (wire, next) = pull(&mut p, at(0));
+    assert_eq!(wire.log, ['f', 'm']);
+    assert_eq!(next, None);
+    let heard = p.mark(&wire.marks[0]);
+    assert_eq!(heard, [Played { reply: R1, sentence: 0, text: "hi".into() }]);
+    assert!(!p.is_audible());
+}
+
+#[test]
+fn a_clear_goes_out_before_anything_else_and_late_audio_dies() {
+    let mut p = playback();
+    p.begin_sentence(R1, 0, "one two three four");
+    p.audio(R1, 0, &[1; 8 * 2_000]);
+    p.end_sentence(R1, 0);
+    pull(&mut p, at(0));
+    let cuts = p.clear(at(400), R1);
+    assert_eq!(cuts.len(), 1);
+    assert!(!p.audio(R1, 0, &[1; 160]));
+    assert!(!p.begin_sentence(R1, 1, "five"));
+    assert!(p.begin_sentence(R2, 0, "new"));
+    p.audio(R2, 0, &[2; 160]);
+    let (wire, _) = pull(&mut p, at(401));
+    assert_eq!(wire.log, ['c', 'f']);
+}
+
+#[test]
+fn what_was_heard_of_a_cut_sentence_is_told_in_whole_words_by_time() {
+    let mut p = playback();
+    let text = "aaaa bbbb cccc dddd eeee";
+    p.begin_sentence(R1, 0, text);
+    p.audio(R1, 0, &[1; 8 * 2_400]);
+    p.end_sentence(R1, 0);
+    let mut now = 0;
+    while now < 1_200 {
+        pull(&mut p, at(now));
+        now += 50;
+    }
+    let cuts = p.clear(at(1_200), R1);
+    assert_eq!(cuts, [Cut { reply: R1, heard: "aaaa bbbb".into() }]);
+}
+
+#[test]
+fn marks_flushed_by_a_clear_are_not_heard() {
+    let mut p = playback();
+    p.begin_sentence(R1, 0, "hello there");
+    p.audio(R1, 0, &[1; 160]);
+    p.end_sentence(R1, 0);
+    let (wire, _) = pull(&mut p, at(0));
+    p.clear(at(1), R1);
+    assert!(p.mark(&wire.marks[0]).is_empty());
+    assert_eq!(p.strays().1, 1);
+}
+
+#[test]
+fn a_reply_of_which_nothing_was_sent_is_withdrawn_without_a_clear() {
+    let mut p = playback();
+    p.begin_sentence(R1, 0, "one moment");
+    p.audio(R1, 0, &[1; 160 * 40]);
+    p.end_sentence(R1, 0);
+    pull(&mut p, at(0));
+    p.begin_sentence(R2, 0, "your answer");
+    p.audio(R2, 0, &[2; 320]);
+    assert!(p.withdraw(R2));
+    assert!(!p.audio(R2, 0, &[2; 160]));
+    let mut frames = 0;
+    for ms in (0..1_000).step_by(20) {
+        let (wire, _) = pull(&mut p, at(ms));
+        assert_eq!(wire.clears, 0);
+        frames += wire.frames;
+    }
+    assert_eq!(frames, 15, "the filler plays to its end");
+    assert!(!p.withdraw(R1), "sent audio cannot be withdrawn");
+}
+
+#[test]
+fn a_retracted_sentence_leaves_what_was_sent_and_tells_how_much() {
+    let mut p = playback();
+    p.begin_sentence(R1, 0, "one two three");
+    p.audio(R1, 0, &[1; 8 * 3_000]);
+    pull(&mut p, at(0));
+    assert_eq!(p.retract(R1, 0), 500);
+    let (wire, next) = pull(&mut p, at(10));
+    assert_eq!(wire.log, ['m']);
+    assert_eq!(next, None);
+    p.begin_sentence(R1, 0, "again");
+    assert!(p.audio(R1, 0, &[1; 160]));
+    assert_eq!(p.retract(R1, 0), 0);
+}
+
+#[test]
+fn a_lost_mark_holds_nothing_up() {
+    let mut p = playback();
+    p.begin_sentence(R1, 0, "hi");
+    p.audio(R1, 0, &[1; 160]);
+    p.end_sentence(R1, 0);
+    pull(&mut p, at(0));
+    let grace = Duration::from_secs(2);
+    assert_eq!(p.overdue_at(grace), Some(at(2_020)));
+    assert!(p.expire(at(2_019), grace).is_empty());
+    assert_eq!(p.expire(at(2_020), grace).len(), 1);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Audio(usize),
+    End,
+    Next,
+    Pull(u64),
+    Clear,
+    Withdraw,
+    Retract,
+    MarkBack,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0usize..5_000).prop_map(Step::Audio),
+        2 => Just(Step::End),
+        2 => Just(Step::Next),
+        6 => (0u64..300).prop_map(Step::Pull),
+        1 => Just(Step::Clear),
+        1 => Just(Step::Withdraw),
+        1 => Just(Step::Retract),
+        3 => Just(Step::MarkBack),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: a frame is only sent for a live reply, nothing runs further ahead than lead and burst, the
+    /// byte count of queue and segments agrees, and each mark is heard at most once.
+    #[test]
+    fn the_queue_keeps_its_promises(steps in proptest::collection::vec(step(), 1..120)) {
+        let mut p = playback();
+        let mut now = at(0);
+        let mut reply = ReplyId(1);
+        let mut sentence = 0u32;
+        let mut out: Vec<String> = Vec::new();
+        let mut heard = std::collections::HashSet::new();
+        p.begin_sentence(reply, sentence, "some words to say");
+        for s in steps {
+            match s {
+                Step::Audio(n) => { p.audio(reply, sentence, &vec![7; n]); }
+                Step::End => { p.end_sentence(reply, sentence); sentence += 1; p.begin_sentence(reply, sentence, "and more"); }
+                Step::Next => { p.end_sentence(reply, sentence); reply = reply.next(); sentence = 0; p.begin_sentence(reply, 0, "next one"); }
+                Step::Pull(ms) => {
+                    now = now.after(Duration::from_millis(ms));
+                    let (wire, _) = pull(&mut p, now);
+                    out.extend(wire.marks);
+                    prop_assert!(p.tail().since(now) <= Duration::from_millis(520));
+                }
+                Step::Clear => {
+                    p.clear(now, reply);
+                    out.clear();
+                    prop_assert!(!p.is_audible());
+                    reply = reply.next();
+                    sentence = 0;
+                    p.begin_sentence(reply, 0, "after the clear");
+                }
+                Step::Withdraw => { if p.withdraw(reply) { reply = reply.next(); sentence = 0; p.begin_sentence(reply, 0, "instead"); } }
+                Step::Retract => { p.retract(reply, sentence); sentence += 1; p.begin_sentence(reply, sentence, "again"); }
+                Step::MarkBack => if !out.is_empty() {
+                    let name = out.remove(0);
+                    for played in p.mark(&name) {
+                        prop_assert!(heard.insert((played.reply, played.sentence, name.clone())));
+                    }
+                },
+            }
+            let queued: usize = p.segments.iter().map(|s| s.queued).sum();
+            prop_assert_eq!(queued, p.buffer.len());
+        }
+    }
+}
