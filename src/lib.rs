@@ -2,6 +2,8 @@
 //!
 //! A caller is heard, understood, answered and booked. `ARCHITECTURE.md` shows the actor tree and the way of a call.
 
+pub mod api;
+pub mod app;
 pub mod audio;
 pub mod booking;
 pub mod call;
@@ -9,6 +11,7 @@ pub mod config;
 pub mod db;
 pub mod dialogue;
 pub mod domain;
+pub mod jobs;
 pub mod observe;
 pub mod provider;
 pub mod registry;

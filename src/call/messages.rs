@@ -77,3 +77,21 @@ pub enum StreamEvent {
     /// The caller's voice has lasted this long over the bot, ms.
     VoiceOver(u64),
 }
+
+/// The call is over or gone: its stream's socket is to be closed.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct CloseStream {
+    /// Whether the call's actor left in good order.
+    pub orderly: bool,
+}
+
+/// Breaks something on purpose: fault injection of the tests and of operators' drills.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub enum InjectFault {
+    /// A child panics.
+    Child(super::machine::Child),
+    /// The call's own actor panics.
+    Call,
+}

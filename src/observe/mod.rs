@@ -1,1 +1,4 @@
 //! Logs: set-up, masking, secrets kept out.
+
+pub mod clock;
+pub mod feed;

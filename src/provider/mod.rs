@@ -3,7 +3,10 @@
 //! A vendor's `wire` is private to its folder and total (unknown events and fields survive); its `client` turns it
 //! into the types of `stt`, `tts` and `llm`. Nothing here knows an actor. Errors never carry a body or a key.
 
+pub mod breaker;
+pub mod http;
 pub mod llm;
+pub mod retry;
 pub mod stt;
 pub mod tts;
 

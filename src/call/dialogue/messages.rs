@@ -57,6 +57,19 @@ pub struct Heard {
     pub text: String,
 }
 
+/// Something happened beside the words (keys pressed): the model should know of it with the next answer.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Note {
+    /// One sentence about it ("The caller pressed 1 2 3.").
+    pub text: String,
+}
+
+/// Who the caller is was found out (the look-up runs while the greeting plays).
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct CallerKnown(pub crate::dialogue::prompt::CallerFacts);
+
 /// What the mind tells its call.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]

@@ -4,6 +4,19 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::ids::Generation;
 use crate::domain::time::CallTime;
 use actix::Message;
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+
+/// Where the ear takes the caller's audio from: a ring on the call's own thread.
+pub trait CallerAudio {
+    /// Takes the oldest audio waiting, at most `max_bytes` of it (mu-law, 8 kHz, mono; whole frames of 160 bytes);
+    /// nothing if none waits.
+    fn take(&self, max_bytes: usize) -> Option<Bytes>;
+    /// Comes to its end when audio waits to be taken, at once if some does already. Dropping it loses nothing.
+    fn ready(&self) -> LocalBoxFuture<'static, ()>;
+    /// Whether there is voice in the audio that came last.
+    fn voiced(&self) -> bool;
+}
 
 /// What the ear tells its call.
 #[derive(Clone, Debug, Message)]

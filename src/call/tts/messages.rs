@@ -15,6 +15,8 @@ pub struct Speak {
     pub sentence: u32,
     /// The words.
     pub text: String,
+    /// Whether its audio is worth keeping for other calls: greetings, fillers, prompts.
+    pub cache: bool,
 }
 
 /// Stops a reply: what is being synthesised is cancelled, what waits is forgotten.

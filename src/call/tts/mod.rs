@@ -1,3 +1,10 @@
 //! The voice of a call: synthesis, fallback, cancellation.
 
+pub mod actor;
+pub mod cache;
+pub mod events;
+mod fallback;
+pub mod machine;
 pub mod messages;
+mod sentence;
+pub mod voices;

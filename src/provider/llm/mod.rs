@@ -3,6 +3,7 @@
 pub mod openai;
 
 use super::ProviderError;
+use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::LocalBoxStream;
 use serde_json::Value;
@@ -113,12 +114,38 @@ pub enum ChatDelta {
 /// An answer as it arrives. A stream that ends without `Finished` yields an error of kind `Closed` last.
 pub type ChatStream = LocalBoxStream<'static, Result<ChatDelta, ProviderError>>;
 
+/// A whole answer, for work that nobody waits for on the telephone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Completion {
+    /// The text; may be empty.
+    pub text: String,
+    /// Tokens used, where the host tells.
+    pub usage: Option<Usage>,
+}
+
 /// One model at one host. One per worker thread.
 pub trait ChatModel {
     /// `host/model`, for logs and the breaker.
     fn name(&self) -> &str;
     /// Sends a request; resolves when the head of the answer was checked. Dropping the stream cancels it.
     fn chat(&self, request: &ChatRequest) -> LocalBoxFuture<'static, Result<ChatStream, ProviderError>>;
+    /// Sends a request and waits for all of its text: summaries. Tool calls in the answer are ignored.
+    fn complete(&self, request: &ChatRequest) -> LocalBoxFuture<'static, Result<Completion, ProviderError>> {
+        let answer = self.chat(request);
+        Box::pin(async move { gather(answer.await?).await })
+    }
     /// Opens a connection ahead of need.
     fn warm(&self) -> LocalBoxFuture<'static, ()>;
+}
+
+/// Reads an answer to its end.
+async fn gather(mut stream: ChatStream) -> Result<Completion, ProviderError> {
+    let mut completion = Completion::default();
+    while let Some(delta) = stream.next().await {
+        match delta? {
+            ChatDelta::Text(text) => completion.text.push_str(&text),
+            ChatDelta::Finished { usage, .. } => completion.usage = usage,
+        }
+    }
+    Ok(completion)
 }

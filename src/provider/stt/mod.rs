@@ -72,7 +72,7 @@ pub trait SttSender {
 
 /// The receiving half of a connection.
 pub trait SttReceiver {
-    /// The next message; `None` after an orderly close.
+    /// The next message; `None` after an orderly close. Dropping the future loses no message.
     fn next(&mut self) -> LocalBoxFuture<'_, Option<Result<SttMessage, ProviderError>>>;
 }
 

@@ -2,6 +2,10 @@
 
 pub mod deepgram;
 pub mod elevenlabs;
+mod head;
+mod stream;
+#[cfg(test)]
+mod testing;
 
 use super::ProviderError;
 use bytes::Bytes;

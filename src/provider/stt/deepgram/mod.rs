@@ -1,1 +1,14 @@
 //! Deepgram live transcription, protocol v1.
+
+mod client;
+mod refusal;
+mod wire;
+
+#[cfg(test)]
+mod client_tests;
+
+pub use client::DeepgramStt;
+pub use refusal::{KeepRefusals, KeepRefusalsService};
+
+#[cfg(test)]
+pub(crate) use wire::parse;

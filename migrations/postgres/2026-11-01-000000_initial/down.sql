@@ -1,0 +1,8 @@
+DROP TABLE messages;
+DROP TABLE call_events;
+DROP FUNCTION call_events_refuse_update;
+DROP TABLE turns;
+DROP TABLE calls;
+DROP TABLE appointment_slots;
+DROP TABLE appointments;
+DROP TABLE customers;

@@ -1,0 +1,301 @@
+//! The server: one function of a configuration and a listener, which production, `demo` and the tests call alike.
+
+use crate::api;
+use crate::audio::resample::PcmToMulaw;
+use crate::call::dialogue::actor::Voice;
+use crate::call::gate::ModelGate;
+use crate::call::machine::Phrases;
+use crate::call::services::CallServices;
+use crate::call::tts::voices::Voices;
+use crate::config::Config;
+use crate::db::{Database, DbHandle};
+use crate::dialogue::phrases;
+use crate::domain::phone::PhoneNumber;
+use crate::domain::profile::BusinessProfile;
+use crate::jobs;
+use crate::observe::feed::{Feed, FeedEvent};
+use crate::provider::http::{self, HttpClients};
+use crate::provider::llm::ChatModel;
+use crate::provider::llm::openai::{Limits, OpenAiModel};
+use crate::provider::stt::deepgram::DeepgramStt;
+use crate::provider::tts::deepgram::DeepgramVoice;
+use crate::provider::tts::elevenlabs::ElevenLabsVoice;
+use crate::registry::actor::{OnEnded, Registry, limits};
+use crate::registry::messages::{CloseDoor, ListLive, ShutDown};
+use crate::registry::token::Tokens;
+use crate::session::services::Services;
+use crate::twilio::address::PublicAddress;
+use crate::twilio::signature::Verifier;
+use actix::{Actor, Addr, Arbiter};
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use anyhow::Context as _;
+use secrecy::SecretString;
+use std::any::Any;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a shutdown waits for calls to leave.
+const LEAVE: Duration = Duration::from_secs(10);
+
+/// A running server.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its live calls.
+    pub registry: Addr<Registry>,
+    /// Its database.
+    pub db: DbHandle,
+    /// What happens in its calls.
+    pub feed: Feed,
+    database: Database,
+    handle: ServerHandle,
+    arbiter: Arbiter,
+    drain: Duration,
+}
+
+/// All that a worker's services are made of; one copy a thread.
+#[derive(Clone)]
+struct Blueprint {
+    config: Config,
+    profile: Arc<BusinessProfile>,
+    extra_ca: Option<Vec<u8>>,
+    db: DbHandle,
+    feed: Feed,
+}
+
+/// Starts the server on `listener`. Everything it needs is checked here; an error names what is wrong.
+pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener) -> anyhow::Result<Server> {
+    let address = listener.local_addr().context("the listener has no address")?;
+    let public = PublicAddress::parse(&config.server.base_url)?;
+    let shared_key = config.twilio.shared_key_id.as_deref().zip(config.twilio.shared_key.as_ref());
+    let verifier = Arc::new(Verifier::new(&config.server.base_url, &config.twilio.auth_token, shared_key)?);
+    let secret = config.server.secret.clone().unwrap_or_else(|| SecretString::from(random_secret()));
+    let tokens = Tokens::new(&secret);
+    let extra_ca = match &config.server.tls_extra_ca {
+        Some(path) => Some(std::fs::read(path).with_context(|| format!("TLS_EXTRA_CA: cannot read {path}"))?),
+        None => None,
+    };
+    // Once before any worker starts, so that a mistake is an error here and not a panic there.
+    http::build(extra_ca.as_deref(), connect_timeout(&config)).context("TLS to the vendors")?;
+
+    let database_config = config.database.clone();
+    let database = actix_web::web::block(move || Database::open(&database_config))
+        .await
+        .context("the database's thread was stopped")?
+        .context("the database cannot be opened")?;
+    let db = database.handle();
+    let feed = Feed::default();
+    let blueprint = Blueprint {
+        config: config.clone(),
+        profile: Arc::new(profile),
+        extra_ca,
+        db: db.clone(),
+        feed: feed.clone(),
+    };
+
+    let arbiter = Arbiter::new();
+    let registry = start_registry(&arbiter, blueprint.clone()).await?;
+    let started = Instant::now();
+    let timeout = Duration::from_millis(config.server.tcp_user_timeout_ms);
+    let workers = match config.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let factory_registry = registry.clone();
+    let busy_words = busy_words(&blueprint.profile);
+    let server = HttpServer::new(move || {
+        let services = Rc::new(Services {
+            call: Rc::new(blueprint.services()),
+            registry: factory_registry.clone(),
+            tokens: tokens.clone(),
+            verifier: Arc::clone(&verifier),
+            address: public.clone(),
+            busy_words: busy_words.clone(),
+            started,
+        });
+        App::new()
+            .app_data(web::Data::new(services))
+            .configure(api::voice::routes)
+            .route("/api/health", web::get().to(api::health::health))
+    })
+    .workers(workers)
+    .disable_signals()
+    .shutdown_timeout(1)
+    .client_request_timeout(Duration::from_secs(10))
+    .on_connect(move |connection, _| guard_socket(connection, timeout))
+    .listen(listener)
+    .context("the listener cannot be used")?
+    .run();
+    let handle = server.handle();
+    actix_rt::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "server stopped");
+        }
+    });
+    tracing::info!(%address, workers, "server is up");
+    Ok(Server {
+        address,
+        registry,
+        db,
+        feed,
+        database,
+        handle,
+        arbiter,
+        drain: Duration::from_millis(config.server.drain_ms),
+    })
+}
+
+impl Server {
+    /// Lets no new call in and waits for the live ones, at most as long as configured; then stops.
+    pub async fn drain(self) {
+        self.registry.send(CloseDoor).await.ok();
+        let deadline = tokio::time::Instant::now() + self.drain;
+        while tokio::time::Instant::now() < deadline {
+            match self.registry.send(ListLive).await {
+                Ok(live) if !live.is_empty() => tokio::time::sleep(Duration::from_millis(200)).await,
+                Ok(_) | Err(_) => break,
+            }
+        }
+        self.stop().await;
+    }
+
+    /// Ends what is live and stops. What was written is flushed.
+    pub async fn stop(self) {
+        if tokio::time::timeout(LEAVE, self.registry.send(ShutDown)).await.is_err() {
+            tracing::warn!("calls did not leave in time");
+        }
+        self.handle.stop(true).await;
+        self.arbiter.stop();
+        self.database.shutdown().await;
+        tracing::info!("server is down");
+    }
+}
+
+async fn start_registry(arbiter: &Arbiter, blueprint: Blueprint) -> anyhow::Result<Addr<Registry>> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    arbiter.spawn_fn(move || {
+        let db = blueprint.db.clone();
+        let feed = blueprint.feed.clone();
+        let model: Rc<dyn ChatModel> = blueprint.summary_model(&blueprint.clients());
+        let summary_db = db.clone();
+        let on_ended: OnEnded = Box::new(move |facts, reason, _| {
+            feed.tell(FeedEvent::Ended { sid: facts.sid.clone(), reason });
+            actix_rt::spawn(jobs::summary::write(summary_db.clone(), Rc::clone(&model), facts.sid));
+        });
+        let registry = Registry::new(limits(&blueprint.config), db, on_ended).start();
+        let _ = tell.send(registry);
+    });
+    told.await.context("the registry's thread was stopped")
+}
+
+fn connect_timeout(config: &Config) -> Duration {
+    Duration::from_millis(config.llm.connect_timeout_ms.max(config.stt.connect_timeout_ms))
+}
+
+/// A stalled reader of a stream cannot be seen from inside its actor: the kernel resets its socket.
+fn guard_socket(connection: &dyn Any, timeout: Duration) {
+    if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
+        let socket = socket2::SockRef::from(stream);
+        if let Err(error) = socket.set_tcp_user_timeout(Some(timeout)) {
+            tracing::debug!(%error, "no user timeout on this socket");
+        }
+        let _ = socket.set_tcp_nodelay(true);
+    }
+}
+
+fn random_secret() -> String {
+    format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
+}
+
+fn busy_words(profile: &BusinessProfile) -> String {
+    format!(
+        "Thank you for calling {}. All lines are busy right now. Please call again in a few minutes.",
+        profile.name
+    )
+}
+
+/// The bot's own words for this business.
+pub fn own_phrases(profile: &BusinessProfile) -> Phrases {
+    Phrases {
+        fillers: (0..3).map(|n| phrases::filler(n).to_owned()).collect(),
+        tool_fillers: (0..3).map(|n| phrases::tool_filler("check_availability", n).to_owned()).collect(),
+        idle_prompts: (0..2).map(|n| phrases::idle_prompt(n).to_owned()).collect(),
+        idle_goodbye: phrases::idle_goodbye(profile),
+        goodbye: phrases::goodbye(profile),
+        say_again: phrases::NOT_UNDERSTOOD.to_owned(),
+        apology_goodbye: phrases::APOLOGY_GOODBYE.to_owned(),
+        apology_transfer: phrases::APOLOGY_TRANSFER.to_owned(),
+        transfer: phrases::TRANSFER.to_owned(),
+        max_duration: phrases::MAX_DURATION.to_owned(),
+        resumed: phrases::RESUMED.to_owned(),
+    }
+}
+
+impl Blueprint {
+    /// The HTTP clients of this thread. The same was built once at the start, so it cannot fail for its settings.
+    #[expect(clippy::expect_used, reason = "the same call with the same arguments succeeded in `run`")]
+    fn clients(&self) -> HttpClients {
+        http::build(self.extra_ca.as_deref(), connect_timeout(&self.config)).expect("built once already")
+    }
+
+    fn summary_model(&self, clients: &HttpClients) -> Rc<dyn ChatModel> {
+        let llm = &self.config.llm;
+        Rc::new(
+            OpenAiModel::new(llm.primary.clone(), Limits::from(llm), clients.http.clone())
+                .with_summary_model(llm.summary_model.clone()),
+        )
+    }
+
+    /// What the calls of this thread share.
+    fn services(&self) -> CallServices {
+        let clients = self.clients();
+        let config = Rc::new(self.config.clone());
+        let stt = Rc::new(config.stt.clone());
+        let tts = Rc::new(config.tts.clone());
+        let pcm = Rc::new(|rate: u32| -> Box<dyn FnMut(&[u8]) -> Vec<u8>> {
+            let mut converter = PcmToMulaw::new(rate);
+            Box::new(move |bytes: &[u8]| {
+                let mut out = Vec::new();
+                if let Some(converter) = &mut converter {
+                    if bytes.is_empty() {
+                        converter.finish(&mut out);
+                    } else {
+                        converter.push(bytes, &mut out);
+                    }
+                }
+                out
+            })
+        });
+        let voices = Voices::new(
+            vec![
+                Rc::new(ElevenLabsVoice::new(Rc::clone(&tts), clients.http.clone(), pcm)),
+                Rc::new(DeepgramVoice::new(Rc::clone(&stt), Rc::clone(&tts), clients.http.clone())),
+            ],
+            &config.tts,
+        );
+        let voice = |host: crate::config::llm::HostConfig| Voice {
+            model: Rc::new(OpenAiModel::new(host, Limits::from(&config.llm), clients.http.clone())),
+            gate: Rc::new(ModelGate::new(&config.llm)),
+        };
+        CallServices {
+            profile: Arc::clone(&self.profile),
+            phrases: own_phrases(&self.profile),
+            transfer_number: self
+                .profile
+                .transfer_number
+                .as_deref()
+                .and_then(|n| PhoneNumber::from_e164(n).ok()),
+            stt: Rc::new(DeepgramStt::new(stt, clients.ws.clone())),
+            voices,
+            primary: voice(config.llm.primary.clone()),
+            fallback: config.llm.fallback.clone().map(voice),
+            summary_model: self.summary_model(&clients),
+            db: self.db.clone(),
+            feed: self.feed.clone(),
+            config: Rc::clone(&config),
+        }
+    }
+}

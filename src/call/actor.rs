@@ -1,0 +1,435 @@
+//! The shell of one call: owns its children, keeps its timers, carries out what its machine decides.
+//!
+//! It lives on the thread that accepted its stream. It is told of a child's end by the guard round the child's task,
+//! and starts another one after the wait its restart policy names.
+
+use super::children::{Children, Home};
+use super::machine::{CallMachine, Child, Effect, Event, Setup, Timer};
+use super::media::Media;
+use super::messages::{CallLeft, CloseStream, Departure, EndCall, InjectFault, StreamEvent};
+use super::services::CallServices;
+use super::supervision::{RestartPolicy, Verdict, spawn_guarded};
+use crate::call::dialogue::messages::DialogueEvent;
+use crate::call::stt::messages::SttEvent;
+use crate::call::tts::messages::TtsEvent;
+use crate::db::Write;
+use crate::dialogue::phrases;
+use crate::domain::appointment::Customer;
+use crate::domain::audit::AuditEvent;
+use crate::domain::call::CallFacts;
+use crate::domain::ids::Generation;
+use crate::domain::turn::ResumeState;
+use crate::observe::clock::unix_now;
+use crate::observe::feed::FeedEvent;
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, Recipient,
+    SpawnHandle, WrapFuture,
+};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a stream, three children and the registry may have waiting: marks and sentences of one reply, and control.
+const MAILBOX: usize = 256;
+/// The greeting does not wait longer than this for the database.
+const LOOKUP: Duration = Duration::from_millis(300);
+/// Nor does a resumed call for its state.
+const RESUME_LOOKUP: Duration = Duration::from_secs(2);
+
+/// One child is down.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ChildDown {
+    /// Which.
+    pub child: Child,
+    /// Which incarnation of it.
+    pub generation: Generation,
+    /// Whether it panicked.
+    pub panicked: bool,
+}
+
+/// The streams' end of a call: whom it tells when it closes and when it leaves.
+pub struct CallLines {
+    /// Its stream.
+    pub stream: Recipient<CloseStream>,
+    /// Its registry.
+    pub registry: Recipient<CallLeft>,
+    /// Told once if the actor is gone without having left.
+    pub died: Box<dyn FnOnce()>,
+}
+
+/// What the actor learns before it greets.
+struct Prepared {
+    customer: Option<Customer>,
+    resume: Option<ResumeState>,
+}
+
+/// One call.
+pub struct CallActor {
+    services: Rc<CallServices>,
+    facts: CallFacts,
+    media: Rc<Media>,
+    stream: Recipient<CloseStream>,
+    registry: Recipient<CallLeft>,
+    left: Rc<Cell<bool>>,
+    machine: Option<CallMachine>,
+    /// What came before the machine was there; a handful of control messages at most.
+    early: Vec<Event>,
+    resume: Option<Box<ResumeState>>,
+    customer: Option<Customer>,
+    children: Children,
+    policies: HashMap<Child, RestartPolicy>,
+    timers: HashMap<Timer, SpawnHandle>,
+}
+
+impl CallActor {
+    /// Starts a call on this thread.
+    pub fn start(
+        services: Rc<CallServices>,
+        facts: CallFacts,
+        resume: Option<Box<ResumeState>>,
+        media: Rc<Media>,
+        lines: CallLines,
+    ) -> Addr<Self> {
+        let left = Rc::new(Cell::new(false));
+        let call = &services.config.call;
+        let policy = || {
+            RestartPolicy::new(
+                call.restarts,
+                Duration::from_millis(call.restart_window_ms),
+                Duration::from_millis(call.restart_ms),
+            )
+        };
+        let policies =
+            [Child::Stt, Child::Tts, Child::Dialogue].into_iter().map(|child| (child, policy())).collect();
+        let stream = lines.stream.clone();
+        let actor = Self {
+            services,
+            facts,
+            media,
+            stream: lines.stream,
+            registry: lines.registry,
+            left: Rc::clone(&left),
+            machine: None,
+            early: Vec::new(),
+            resume,
+            customer: None,
+            children: Children::default(),
+            policies,
+            timers: HashMap::new(),
+        };
+        let died = lines.died;
+        let (address, _task) = spawn_guarded(actor, MAILBOX, move |panicked| {
+            if !left.get() {
+                tracing::error!(panicked, "call actor is gone without having left");
+                died();
+                stream.do_send(CloseStream { orderly: false });
+            }
+        });
+        address
+    }
+
+    fn home(&self, ctx: &Context<Self>) -> Home {
+        Home {
+            services: Rc::clone(&self.services),
+            facts: self.facts.clone(),
+            media: Rc::clone(&self.media),
+            customer: self.customer.clone(),
+            call: ctx.address(),
+        }
+    }
+
+    /// Looks up who calls and, where it is not at hand, what went before.
+    fn prepare(&mut self, ctx: &mut Context<Self>) {
+        let db = self.services.db.clone();
+        let number = self.facts.caller.number().cloned();
+        let sid = self.facts.sid.clone();
+        let resumed = self.facts.epoch.0 > 1;
+        let at_hand = self.resume.take();
+        let keep =
+            u32::try_from(self.services.config.llm.history_turns.saturating_mul(2)).unwrap_or(u32::MAX);
+        let work = async move {
+            let customer = match number {
+                Some(number) => tokio::time::timeout(LOOKUP, db.customer_by_phone(number))
+                    .await
+                    .ok()
+                    .and_then(Result::ok)
+                    .flatten(),
+                None => None,
+            };
+            let resume = match at_hand {
+                Some(state) => Some(*state),
+                None if resumed => tokio::time::timeout(RESUME_LOOKUP, async {
+                    db.flush().await.ok();
+                    db.resume_state(sid, keep).await
+                })
+                .await
+                .ok()
+                .and_then(Result::ok)
+                .flatten(),
+                None => None,
+            };
+            Prepared { customer, resume }
+        };
+        ctx.spawn(work.into_actor(self).map(|prepared, this, ctx| this.begin(prepared, ctx)));
+    }
+
+    fn begin(&mut self, prepared: Prepared, ctx: &mut Context<Self>) {
+        let services = Rc::clone(&self.services);
+        if let Some(customer) = &prepared.customer {
+            self.write(Write::CallCustomer { sid: self.facts.sid.clone(), customer_id: customer.id });
+        }
+        let name = prepared.customer.as_ref().and_then(|c| c.name.clone());
+        self.customer = prepared.customer;
+        let resumed = prepared.resume.is_some();
+        let machine = CallMachine::new(Setup {
+            config: services.config.call.clone(),
+            phrases: services.phrases.clone(),
+            can_transfer: services.transfer_number.is_some(),
+            zero_for_person: services.profile.zero_asks_for_a_person,
+            notice: None,
+            resume: prepared.resume,
+            keep_turns: services.config.llm.history_turns.saturating_mul(2),
+        });
+        let state = resumed.then(|| machine.resume_state(self.media.now(), false));
+        self.machine = Some(machine);
+        let home = self.home(ctx);
+        self.children.start_mind(&home, state.as_ref());
+        let greeting = phrases::greeting(&services.profile, name.as_deref());
+        self.step(Event::Begin { greeting }, ctx);
+        for event in std::mem::take(&mut self.early) {
+            self.step(event, ctx);
+        }
+    }
+
+    fn step(&mut self, event: Event, ctx: &mut Context<Self>) {
+        let at = self.media.now();
+        let effects = match &mut self.machine {
+            Some(machine) => self.media.with_playback(|playback| machine.on(at, event, playback)),
+            None => {
+                self.early.push(event);
+                return;
+            }
+        };
+        for effect in effects {
+            self.perform(effect, ctx);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Clear => self.media.wake(),
+            Effect::Speak { reply, sentence, text, cache } => {
+                self.children.speak(reply, sentence, text, cache)
+            }
+            Effect::StopSpeech(reply) => self.children.stop_speech(reply),
+            Effect::Answer { reply, text } => self.children.answer(reply, text),
+            Effect::StopAnswer { reply, fate } => self.children.stop_answer(reply, fate),
+            Effect::AnswerHeard { reply, text } => self.children.answer_heard(reply, text),
+            Effect::Said { reply, heard } => self.children.said(reply, heard),
+            Effect::Finalize => self.children.finalize(),
+            Effect::FinishListening => self.children.finish_listening(),
+            Effect::SetTimer(timer, after) => {
+                let handle = ctx.run_later(after, move |this, ctx| {
+                    this.timers.remove(&timer);
+                    this.step(Event::Timer(timer), ctx);
+                });
+                if let Some(old) = self.timers.insert(timer, handle) {
+                    ctx.cancel_future(old);
+                }
+            }
+            Effect::CancelTimer(timer) => {
+                if let Some(handle) = self.timers.remove(&timer) {
+                    ctx.cancel_future(handle);
+                }
+            }
+            Effect::Record(turn) => {
+                self.services.feed.tell(FeedEvent::Turn { sid: self.facts.sid.clone(), turn: turn.clone() });
+                self.write(Write::Turn { sid: self.facts.sid.clone(), epoch: self.facts.epoch, turn });
+            }
+            Effect::SaveState => self.save_state(),
+            Effect::Audit(event) => self.audit(event),
+            Effect::Leave(departure) => self.leave(departure, ctx),
+        }
+    }
+
+    fn save_state(&self) {
+        if let Some(machine) = &self.machine {
+            let state = machine.resume_state(self.media.now(), true);
+            self.write(Write::Resume { sid: self.facts.sid.clone(), epoch: self.facts.epoch, state });
+        }
+    }
+
+    fn audit(&self, event: AuditEvent) {
+        if self.services.feed.is_watched() {
+            self.services.feed.tell(FeedEvent::Event {
+                sid: self.facts.sid.clone(),
+                code: event.code.clone(),
+                detail: event.detail.clone(),
+            });
+        }
+        tracing::debug!(call.id = %self.facts.sid, code = %event.code, "call event");
+        self.write(Write::Event { sid: self.facts.sid.clone(), at: unix_now(), event });
+    }
+
+    fn write(&self, write: Write) {
+        if let Err(refused) = self.services.db.record(write) {
+            tracing::error!(call.id = %self.facts.sid, error = %refused, "write refused");
+        }
+    }
+
+    fn leave(&mut self, departure: Departure, ctx: &mut Context<Self>) {
+        self.save_state();
+        self.left.set(true);
+        let (outcome, resume) = match &self.machine {
+            Some(machine) => (machine.outcome(), machine.resume_state(self.media.now(), true)),
+            None => Default::default(),
+        };
+        let dropped = self.media.caller_dropped();
+        if dropped > 0 {
+            self.audit(AuditEvent::new("stt.audio_dropped", serde_json::json!({ "bytes": dropped })));
+        }
+        tracing::info!(call.id = %self.facts.sid, ?departure, "call leaves its actor");
+        self.registry.do_send(CallLeft {
+            sid: self.facts.sid.clone(),
+            epoch: self.facts.epoch,
+            departure,
+            outcome,
+            resume: Box::new(resume),
+        });
+        self.stream.do_send(CloseStream { orderly: true });
+        self.children.dismiss();
+        ctx.stop();
+    }
+
+    fn restart(&mut self, child: Child, ctx: &mut Context<Self>) {
+        let home = self.home(ctx);
+        let at = self.media.now();
+        match child {
+            Child::Stt => self.children.start_ear(&home),
+            Child::Tts => self.children.start_voice(&home),
+            Child::Dialogue => {
+                let state = self.machine.as_ref().map(|m| m.resume_state(at, false));
+                self.children.start_mind(&home, state.as_ref());
+            }
+        }
+        self.step(Event::ChildUp(child), ctx);
+    }
+}
+
+impl Actor for CallActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let home = self.home(ctx);
+        self.children.start_ear(&home);
+        self.children.start_voice(&home);
+        self.services.feed.tell(FeedEvent::Started { sid: self.facts.sid.clone() });
+        self.audit(AuditEvent::new(
+            "call.started",
+            serde_json::json!({ "kind": self.facts.kind, "epoch": self.facts.epoch }),
+        ));
+        self.prepare(ctx);
+        // Connections are opened while the greeting plays.
+        let voices = self.services.voices.warm();
+        let models: Vec<_> = std::iter::once(&self.services.primary)
+            .chain(&self.services.fallback)
+            .map(|voice| voice.model.warm())
+            .collect();
+        actix_rt::spawn(async move {
+            voices.await;
+            for model in models {
+                model.await;
+            }
+        });
+    }
+}
+
+impl Handler<StreamEvent> for CallActor {
+    type Result = ();
+
+    fn handle(&mut self, event: StreamEvent, ctx: &mut Self::Context) {
+        self.step(Event::Stream(event), ctx);
+    }
+}
+
+impl Handler<EndCall> for CallActor {
+    type Result = ();
+
+    fn handle(&mut self, EndCall(reason): EndCall, ctx: &mut Self::Context) {
+        if self.machine.is_some() {
+            self.step(Event::End(reason), ctx);
+        } else {
+            self.leave(Departure::Ended { reason }, ctx);
+        }
+    }
+}
+
+impl Handler<SttEvent> for CallActor {
+    type Result = ();
+
+    fn handle(&mut self, event: SttEvent, ctx: &mut Self::Context) {
+        if self.children.is_current(Child::Stt, event.generation) {
+            self.step(Event::Heard(event.heard), ctx);
+        }
+    }
+}
+
+impl Handler<TtsEvent> for CallActor {
+    type Result = ();
+
+    fn handle(&mut self, event: TtsEvent, ctx: &mut Self::Context) {
+        if self.children.is_current(Child::Tts, event.generation) {
+            self.step(Event::Spoke(event.spoke), ctx);
+        }
+    }
+}
+
+impl Handler<DialogueEvent> for CallActor {
+    type Result = ();
+
+    fn handle(&mut self, event: DialogueEvent, ctx: &mut Self::Context) {
+        if self.children.is_current(Child::Dialogue, event.generation) {
+            self.step(Event::Thought(event.thought), ctx);
+        }
+    }
+}
+
+impl Handler<ChildDown> for CallActor {
+    type Result = ();
+
+    fn handle(&mut self, down: ChildDown, ctx: &mut Self::Context) {
+        if !self.children.is_current(down.child, down.generation) {
+            return;
+        }
+        self.children.lost(down.child);
+        if down.panicked {
+            tracing::error!(call.id = %self.facts.sid, child = down.child.as_str(), "child panicked");
+        }
+        let at = self.media.now();
+        let verdict = self.policies.get_mut(&down.child).map_or(Verdict::Degrade, |p| p.down(at));
+        self.step(Event::ChildDown(down.child), ctx);
+        if self.left.get() {
+            return;
+        }
+        match verdict {
+            Verdict::Restart(after) => {
+                ctx.run_later(after, move |this, ctx| this.restart(down.child, ctx));
+            }
+            Verdict::Degrade => self.step(Event::ChildGone(down.child), ctx),
+        }
+    }
+}
+
+impl Handler<InjectFault> for CallActor {
+    type Result = ();
+
+    #[expect(clippy::panic, reason = "panicking is what this message asks for")]
+    fn handle(&mut self, fault: InjectFault, _: &mut Self::Context) {
+        match fault {
+            InjectFault::Child(child) => self.children.inject_panic(child),
+            InjectFault::Call => panic!("injected into the call"),
+        }
+    }
+}

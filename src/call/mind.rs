@@ -1,0 +1,92 @@
+//! Puts a call's mind together: its machine, models, desk and clock.
+
+use super::children::Home;
+use super::desk::BookingDesk;
+use super::dialogue::actor::{DialogueActor, Parts, Summariser};
+use super::dialogue::machine::{DialogueMachine, Settings};
+use crate::dialogue::prompt::{CallerFacts, PromptContext};
+use crate::domain::ids::Generation;
+use crate::domain::turn::ResumeState;
+use crate::observe::clock::unix_now;
+use crate::provider::llm::{ChatMessage, ChatModel, ChatRequest, ToolChoice};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Instructions for the digest of what no longer fits into the history.
+const DIGEST: &str = "Summarise this part of a phone conversation between a caller and a receptionist in at most five \
+                      short sentences. Keep names, numbers, dates, wishes and promises. Plain text.";
+
+/// Writes digests with the model of summaries.
+struct Digest(Rc<dyn ChatModel>);
+
+impl Summariser for Digest {
+    fn summarise(&self, text: String) -> LocalBoxFuture<'static, Option<String>> {
+        let request = ChatRequest {
+            messages: vec![ChatMessage::System(DIGEST.into()), ChatMessage::User(text)],
+            tools: Vec::new(),
+            tool_choice: ToolChoice::None,
+        };
+        let answer = self.0.complete(&request);
+        async move { answer.await.ok().map(|done| done.text).filter(|text| !text.trim().is_empty()) }
+            .boxed_local()
+    }
+}
+
+/// A mind for this call, with what went before if anything did.
+pub fn make(generation: Generation, home: &Home, state: Option<&ResumeState>) -> DialogueActor {
+    let services = &home.services;
+    let mut settings = Settings::new(&services.config.llm, &services.config.call);
+    settings.has_fallback = services.fallback.is_some();
+    let context = PromptContext {
+        profile: Arc::clone(&services.profile),
+        caller: caller_facts(home),
+        outbound: None,
+        resumed: state.is_some(),
+    };
+    let desk = BookingDesk::new(
+        Arc::clone(&services.profile),
+        services.db.clone(),
+        home.facts.clone(),
+        home.customer.clone(),
+        services.transfer_number.clone(),
+        Rc::new(unix_now),
+    );
+    let timezone = services.profile.timezone.clone();
+    let fresh = ResumeState::default();
+    DialogueActor::new(Parts {
+        machine: DialogueMachine::new(settings, context, state.unwrap_or(&fresh)),
+        primary: services.primary.clone(),
+        fallback: services.fallback.clone(),
+        desk: Rc::new(desk),
+        summariser: Some(Rc::new(Digest(Rc::clone(&services.summary_model)))),
+        local_time: Box::new(move || local_time(&timezone)),
+        events: home.call.clone().recipient(),
+        generation,
+        t0: home.media.t0(),
+        life: None,
+    })
+}
+
+fn caller_facts(home: &Home) -> CallerFacts {
+    let number = home.facts.caller.number();
+    CallerFacts {
+        name: home.customer.as_ref().and_then(|c| c.name.clone()),
+        number_ending: number.map(|n| {
+            let digits: Vec<char> = n.as_str().chars().collect();
+            digits.iter().skip(digits.len().saturating_sub(4)).collect()
+        }),
+        returning: home.customer.is_some(),
+        known: home.customer.as_ref().and_then(|c| c.notes.clone()).into_iter().collect(),
+    }
+}
+
+/// The date and time at the business, as the prompt has it ("Sunday, November 22, 2026, 3:05 PM").
+pub fn local_time(timezone: &str) -> String {
+    let now = jiff::Timestamp::from_millisecond(unix_now().0).unwrap_or_default();
+    match now.in_tz(timezone) {
+        Ok(local) => local.strftime("%A, %B %-d, %Y, %-I:%M %p").to_string(),
+        Err(_) => now.strftime("%A, %B %-d, %Y, %-I:%M %p UTC").to_string(),
+    }
+}

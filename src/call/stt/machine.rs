@@ -1,0 +1,543 @@
+//! The ear's connection as a pure machine: when to connect, what to send, what to send again, what was heard.
+//!
+//! Audio is kept until it is settled (covered by a final transcript) and sent again from there after a reconnect, at
+//! no more than 1.25 times the speed of speech. Positions are bytes of the caller's audio since the stream's first
+//! one; messages come with times of their connection and are moved to the stream's before anything looks at them.
+
+use super::buffer::AudioBuffer;
+use super::clock::{AudioClock, BYTES_PER_MS, position, seconds};
+use super::link::Link;
+use super::messages::Heard;
+use super::utterance::{Assembler, AssemblySettings, Step};
+use crate::config::call::CallConfig;
+use crate::config::stt::SttConfig;
+use crate::domain::audit::AuditEvent;
+use crate::domain::time::CallTime;
+use crate::provider::stt::SttMessage;
+use crate::provider::{ProviderError, ProviderErrorKind};
+use bytes::Bytes;
+use serde_json::json;
+use std::time::Duration;
+
+/// One frame of silence in mu-law: the real audio a fresh connection needs within 10 s.
+const SILENCE: &[u8] = &[0xFF; 160];
+/// How long last words are waited for.
+const FINISH_LIMIT: Duration = Duration::from_secs(2);
+/// How long audio that still waits is sent before the end is announced.
+const FINISH_DRAIN: Duration = Duration::from_secs(1);
+/// A hint that speech began is no hint any more when it is older than this.
+const HINT_LIMIT: Duration = Duration::from_secs(2);
+
+/// What the ear has to know.
+#[derive(Clone, Debug)]
+pub struct EarSettings {
+    /// How utterances are assembled.
+    pub assembly: AssemblySettings,
+    /// Interval of keep-alives while no audio is sent.
+    pub keep_alive: Duration,
+    /// Audio with voice in it without an answer for this long: the connection is replaced.
+    pub stall: Duration,
+    /// Audio kept, bytes.
+    pub keep: u64,
+    /// First wait before a reconnect; doubles.
+    pub reconnect: Duration,
+    /// Longest wait before a reconnect.
+    pub reconnect_max: Duration,
+    /// Failures in a row after which the ear gives up.
+    pub max_reconnects: u32,
+    /// Most audio in one frame, bytes; at least 1.
+    pub join: usize,
+}
+
+impl EarSettings {
+    /// The settings a configuration implies.
+    pub fn new(stt: &SttConfig, call: &CallConfig) -> Self {
+        let join = u64::from(stt.join_ms.clamp(1, 1_000)).saturating_mul(BYTES_PER_MS);
+        Self {
+            assembly: AssemblySettings::new(stt, call),
+            keep_alive: Duration::from_millis(stt.keep_alive_ms.max(1)),
+            stall: Duration::from_millis(stt.stall_ms.max(1)),
+            keep: u64::from(stt.gap_buffer_ms).saturating_mul(BYTES_PER_MS),
+            reconnect: Duration::from_millis(stt.reconnect_ms),
+            reconnect_max: Duration::from_millis(stt.reconnect_max_ms),
+            max_reconnects: stt.max_reconnects,
+            join: usize::try_from(join).unwrap_or(320),
+        }
+    }
+}
+
+/// A timer of the machine's; setting one replaces the one of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimerId {
+    /// The wait before a reconnect is over.
+    Reconnect,
+    /// A keep-alive may be due.
+    KeepAlive,
+    /// More of the audio that waits may be sent.
+    Pump,
+    /// A deadline of the open utterance.
+    Utterance,
+    /// A stage of the end is over.
+    Finish,
+}
+
+/// What happens to the ear.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The ear begins.
+    Start,
+    /// Audio of the caller came (mu-law).
+    Audio(Bytes),
+    /// Whether there is voice in the audio from here on, as measured on the spot.
+    Voice(bool),
+    /// The connection is open.
+    Connected,
+    /// The connection could not be opened.
+    ConnectFailed(ProviderError),
+    /// A message came, with times of the connection.
+    Message(SttMessage),
+    /// The connection ended; without an error it was an orderly close.
+    Closed(Option<ProviderError>),
+    /// A timer ran out.
+    Timer(TimerId),
+    /// What is buffered is to be settled now.
+    Finalize,
+    /// The audio ends: last words are to be collected.
+    Finish,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Open a connection; how many failed before it in a row.
+    Connect {
+        /// 0 for the first.
+        attempt: u32,
+    },
+    /// Send audio: one frame, never empty.
+    SendAudio(Bytes),
+    /// Send a keep-alive.
+    SendKeepAlive,
+    /// Ask for what is buffered to be settled.
+    SendFinalize,
+    /// Announce the end of the audio.
+    SendFinish,
+    /// Drop the connection, or the attempt at one.
+    CloseSocket,
+    /// Set a timer to a time on the call's clock.
+    SetTimer(TimerId, CallTime),
+    /// Forget a timer.
+    CancelTimer(TimerId),
+    /// Tell the call.
+    Emit(Heard),
+    /// Nothing will come any more.
+    Stop,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Connecting,
+    Open(Link),
+    Backoff,
+    Lost,
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finishing {
+    No,
+    /// The audio that waits is still being sent.
+    Draining {
+        limit: CallTime,
+    },
+    /// The end was announced.
+    Announced,
+}
+
+/// The ear's connection.
+#[derive(Debug)]
+pub struct EarMachine {
+    settings: EarSettings,
+    state: State,
+    finishing: Finishing,
+    assembler: Assembler,
+    steps: Vec<Step>,
+    audio: AudioBuffer,
+    clock: AudioClock,
+    /// Everything before this is covered by a final transcript or was given up, bytes.
+    settled: u64,
+    /// Audio given up since it was last told, bytes.
+    dropped: u64,
+    voice: bool,
+    /// Failures in a row.
+    failures: u32,
+    /// Whether there was a connection before.
+    was_open: bool,
+    utterance_timer: Option<CallTime>,
+    pump_timer: bool,
+    random: u64,
+}
+
+impl EarMachine {
+    /// An ear that has not begun; `seed` spreads its waits.
+    pub fn new(settings: EarSettings, seed: u64) -> Self {
+        Self {
+            assembler: Assembler::new(settings.assembly.clone()),
+            settings,
+            state: State::Idle,
+            finishing: Finishing::No,
+            steps: Vec::new(),
+            audio: AudioBuffer::default(),
+            clock: AudioClock::default(),
+            settled: 0,
+            dropped: 0,
+            voice: false,
+            failures: 0,
+            was_open: false,
+            utterance_timer: None,
+            pump_timer: false,
+            random: seed,
+        }
+    }
+
+    /// Whether further audio is of use.
+    pub fn wants_audio(&self) -> bool {
+        self.finishing == Finishing::No && !matches!(self.state, State::Lost | State::Ended)
+    }
+
+    /// Audio that would have to be sent again if the connection broke now, bytes.
+    #[cfg(test)]
+    pub(super) fn unsettled(&self) -> u64 {
+        self.audio.end().saturating_sub(self.settled)
+    }
+
+    /// Takes an event; what is to be done is added to `out`.
+    pub fn on(&mut self, now: CallTime, event: Event, out: &mut Vec<Effect>) {
+        match event {
+            Event::Start => {
+                if matches!(self.state, State::Idle) {
+                    self.state = State::Connecting;
+                    out.push(Effect::Connect { attempt: 0 });
+                }
+            }
+            Event::Audio(bytes) => self.heard(now, bytes, out),
+            Event::Voice(voice) => self.voice = voice,
+            Event::Connected => self.connected(now, out),
+            Event::ConnectFailed(error) => {
+                if matches!(self.state, State::Connecting) {
+                    self.failures = self.failures.saturating_add(1);
+                    self.retry(now, error, out);
+                }
+            }
+            Event::Message(message) => self.message(now, message, out),
+            Event::Closed(error) => {
+                if matches!(self.state, State::Open(_)) {
+                    let error = error
+                        .unwrap_or_else(|| ProviderError::new("stt", ProviderErrorKind::Closed, "closed"));
+                    self.broken(now, error, out);
+                }
+            }
+            Event::Timer(id) => self.timer(now, id, out),
+            Event::Finalize => {
+                if matches!(self.state, State::Open(_)) {
+                    self.assembler.finalize(now, &mut self.steps);
+                    self.tell(out);
+                }
+            }
+            Event::Finish => self.finish(now, out),
+        }
+    }
+
+    fn heard(&mut self, now: CallTime, bytes: Bytes, out: &mut Vec<Effect>) {
+        if !self.wants_audio() {
+            return;
+        }
+        let from = self.audio.end();
+        self.audio.push(bytes, self.voice);
+        self.clock.arrived(from, self.audio.end(), now);
+        self.audio.limit(self.settings.keep);
+        self.pump(now, out);
+    }
+
+    /// Sends what waits, as far as it may be sent now.
+    fn pump(&mut self, now: CallTime, out: &mut Vec<Effect>) {
+        let State::Open(link) = &mut self.state else { return };
+        if self.finishing == Finishing::Announced {
+            return;
+        }
+        let lost = self.audio.start().saturating_sub(link.next);
+        if lost > 0 {
+            self.dropped = self.dropped.saturating_add(lost);
+            link.next = self.audio.start();
+        }
+        while let Some(stretch) = self.audio.read(link.next, self.settings.join) {
+            let len = stretch.bytes.len() as u64;
+            let wait = link.wait_for(now, len);
+            if !wait.is_zero() {
+                if !self.pump_timer {
+                    self.pump_timer = true;
+                    out.push(Effect::SetTimer(TimerId::Pump, now.after(wait)));
+                }
+                return;
+            }
+            link.sent_audio(now, stretch.at, len, stretch.voiced);
+            out.push(Effect::SendAudio(stretch.bytes));
+            if link.stalled(self.settings.stall) {
+                out.push(Effect::CloseSocket);
+                self.broken(now, ProviderError::new("stt", ProviderErrorKind::Timeout, "stalled"), out);
+                return;
+            }
+        }
+        if let Finishing::Draining { limit } = self.finishing {
+            self.announce(limit, out);
+        }
+    }
+
+    fn connected(&mut self, now: CallTime, out: &mut Vec<Effect>) {
+        if !matches!(self.state, State::Connecting) {
+            out.push(Effect::CloseSocket);
+            return;
+        }
+        let from = self.audio.start().max(self.settled);
+        self.dropped = self.dropped.saturating_add(from.saturating_sub(self.settled));
+        self.settled = from;
+        self.assembler.reopened(now, seconds(from));
+        // A little may go at once, so that the first frame need not wait.
+        self.state = State::Open(Link::new(now, from, self.settings.join as u64));
+        out.push(Effect::SetTimer(TimerId::KeepAlive, now.after(self.settings.keep_alive)));
+        if self.was_open || self.failures > 0 {
+            let behind = self.audio.end().saturating_sub(from) / BYTES_PER_MS;
+            let detail = json!({"failures": self.failures, "behind_ms": behind});
+            audit("stt.reconnected", detail, out);
+        }
+        self.tell_dropped(out);
+        self.was_open = true;
+        out.push(Effect::Emit(Heard::Ready));
+        self.sync_utterance_timer(out);
+        self.pump(now, out);
+    }
+
+    fn message(&mut self, now: CallTime, message: SttMessage, out: &mut Vec<Effect>) {
+        let State::Open(link) = &mut self.state else { return };
+        link.answered();
+        self.failures = 0;
+        let message = link.in_stream_time(message);
+        let sent = link.next;
+        match &message {
+            SttMessage::Results { start, duration, is_final: true, .. } => {
+                let until = position(start + duration).min(sent);
+                self.settled = self.settled.max(until);
+                self.audio.release(self.settled);
+            }
+            SttMessage::SpeechStarted { at } => {
+                let fresh = self.clock.at(position(*at)).is_none_or(|at| now.since(at) <= HINT_LIMIT);
+                if fresh {
+                    out.push(Effect::Emit(Heard::SpeechStarted));
+                }
+            }
+            SttMessage::Warning { code } => audit("stt.warning", json!({"code": code}), out),
+            SttMessage::Results { .. } | SttMessage::UtteranceEnd { .. } => {}
+        }
+        self.assembler.message(now, message, &mut self.steps);
+        self.tell(out);
+    }
+
+    fn timer(&mut self, now: CallTime, id: TimerId, out: &mut Vec<Effect>) {
+        match id {
+            TimerId::Reconnect => {
+                if matches!(self.state, State::Backoff) {
+                    self.state = State::Connecting;
+                    out.push(Effect::Connect { attempt: self.failures });
+                }
+            }
+            TimerId::KeepAlive => self.keep_alive(now, out),
+            TimerId::Pump => {
+                self.pump_timer = false;
+                self.pump(now, out);
+            }
+            TimerId::Utterance => {
+                self.utterance_timer = None;
+                if matches!(self.state, State::Open(_)) {
+                    self.assembler.timer(now, &mut self.steps);
+                    self.tell(out);
+                }
+            }
+            TimerId::Finish => match self.finishing {
+                Finishing::No => {}
+                Finishing::Draining { limit } if now < limit => match self.state {
+                    State::Open(_) => self.announce(limit, out),
+                    _ => out.push(Effect::SetTimer(TimerId::Finish, limit)),
+                },
+                Finishing::Draining { .. } | Finishing::Announced => self.end(out),
+            },
+        }
+    }
+
+    /// Audio keeps the connection open by itself; without it, a message has to. A fresh one needs real audio.
+    fn keep_alive(&mut self, now: CallTime, out: &mut Vec<Effect>) {
+        let State::Open(link) = &mut self.state else { return };
+        if self.finishing == Finishing::Announced {
+            return;
+        }
+        if now.since(link.last_sent) >= self.settings.keep_alive {
+            if link.carried_audio() {
+                link.last_sent = now;
+                out.push(Effect::SendKeepAlive);
+            } else {
+                link.filler(now, SILENCE.len() as u64);
+                out.push(Effect::SendAudio(Bytes::from_static(SILENCE)));
+            }
+        }
+        let due = link.last_sent.after(self.settings.keep_alive);
+        out.push(Effect::SetTimer(TimerId::KeepAlive, due));
+    }
+
+    /// The open connection is gone.
+    fn broken(&mut self, now: CallTime, error: ProviderError, out: &mut Vec<Effect>) {
+        if self.finishing != Finishing::No {
+            self.end(out);
+            return;
+        }
+        // One that never said a word proves nothing, so it counts like one that could not be opened.
+        let spoke = matches!(&self.state, State::Open(link) if link.spoke);
+        self.failures = if spoke { 1 } else { self.failures.saturating_add(1) };
+        self.state = State::Backoff;
+        self.cancel_timers(out);
+        // Told first: what is committed now may be the first half of something.
+        if error.is_retryable() && self.failures < self.settings.max_reconnects {
+            out.push(Effect::Emit(Heard::Interrupted));
+        }
+        self.assembler.closed(&mut self.steps);
+        self.tell(out);
+        self.retry(now, error, out);
+    }
+
+    /// Waits for another attempt, or gives up.
+    fn retry(&mut self, now: CallTime, error: ProviderError, out: &mut Vec<Effect>) {
+        if self.finishing != Finishing::No {
+            self.end(out);
+            return;
+        }
+        if !error.is_retryable() || self.failures >= self.settings.max_reconnects {
+            self.state = State::Lost;
+            self.assembler.end(&mut self.steps);
+            self.tell(out);
+            self.cancel_timers(out);
+            self.dropped = self.dropped.saturating_add(self.audio.end().saturating_sub(self.settled));
+            self.settled = self.audio.end();
+            self.audio.release(self.settled);
+            self.tell_dropped(out);
+            audit("stt.lost", json!({"code": error.code, "failures": self.failures}), out);
+            out.push(Effect::Emit(Heard::Lost { code: error.code }));
+            return;
+        }
+        let wait = self.backoff(&error);
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let detail = json!({"code": error.code, "failures": self.failures, "wait_ms": wait_ms});
+        audit("stt.reconnecting", detail, out);
+        self.state = State::Backoff;
+        out.push(Effect::SetTimer(TimerId::Reconnect, now.after(wait)));
+    }
+
+    /// Half of the doubled wait, and up to as much again by chance; more if the vendor asks for it.
+    fn backoff(&mut self, error: &ProviderError) -> Duration {
+        let doublings = self.failures.saturating_sub(1).min(16);
+        let longest = self.settings.reconnect_max;
+        let full = self.settings.reconnect.saturating_mul(1 << doublings).min(longest);
+        let half = u64::try_from(full.as_micros() / 2).unwrap_or(u64::MAX / 2);
+        let wait = Duration::from_micros(half.saturating_add(self.chance() % half.saturating_add(1)));
+        match &error.kind {
+            ProviderErrorKind::RateLimited { retry_after: Some(asked) } => wait.max((*asked).min(longest)),
+            _ => wait,
+        }
+    }
+
+    /// SplitMix64.
+    fn chance(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn finish(&mut self, now: CallTime, out: &mut Vec<Effect>) {
+        if self.finishing != Finishing::No {
+            return;
+        }
+        let limit = now.after(FINISH_LIMIT);
+        match self.state {
+            State::Ended => {}
+            State::Idle | State::Backoff | State::Lost => self.end(out),
+            State::Connecting | State::Open(_) => {
+                self.finishing = Finishing::Draining { limit };
+                out.push(Effect::SetTimer(TimerId::Finish, now.after(FINISH_DRAIN)));
+                self.pump(now, out);
+            }
+        }
+    }
+
+    fn announce(&mut self, limit: CallTime, out: &mut Vec<Effect>) {
+        self.finishing = Finishing::Announced;
+        out.push(Effect::SendFinish);
+        out.push(Effect::SetTimer(TimerId::Finish, limit));
+    }
+
+    fn end(&mut self, out: &mut Vec<Effect>) {
+        self.state = State::Ended;
+        self.assembler.end(&mut self.steps);
+        self.tell(out);
+        self.cancel_timers(out);
+        self.tell_dropped(out);
+        out.push(Effect::CloseSocket);
+        out.push(Effect::Stop);
+    }
+
+    /// Passes on what the assembly came to.
+    fn tell(&mut self, out: &mut Vec<Effect>) {
+        for step in self.steps.drain(..) {
+            out.push(match step {
+                Step::Partial(text) => Effect::Emit(Heard::Partial { text }),
+                Step::Utterance { text, last_word_end, .. } => Effect::Emit(Heard::Utterance {
+                    text,
+                    last_word_at: last_word_end.and_then(|end| self.clock.at(position(end))),
+                }),
+                Step::Finalize => Effect::SendFinalize,
+            });
+        }
+        self.sync_utterance_timer(out);
+    }
+
+    fn sync_utterance_timer(&mut self, out: &mut Vec<Effect>) {
+        let due = if matches!(self.state, State::Open(_)) { self.assembler.next_deadline() } else { None };
+        if due == self.utterance_timer {
+            return;
+        }
+        self.utterance_timer = due;
+        out.push(match due {
+            Some(at) => Effect::SetTimer(TimerId::Utterance, at),
+            None => Effect::CancelTimer(TimerId::Utterance),
+        });
+    }
+
+    fn cancel_timers(&mut self, out: &mut Vec<Effect>) {
+        self.utterance_timer = None;
+        self.pump_timer = false;
+        for id in [TimerId::KeepAlive, TimerId::Pump, TimerId::Utterance, TimerId::Reconnect] {
+            out.push(Effect::CancelTimer(id));
+        }
+    }
+
+    /// Tells how much audio no recogniser will hear.
+    fn tell_dropped(&mut self, out: &mut Vec<Effect>) {
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            audit("stt.audio_dropped", json!({"ms": dropped / BYTES_PER_MS}), out);
+        }
+    }
+}
+
+fn audit(code: &str, detail: serde_json::Value, out: &mut Vec<Effect>) {
+    out.push(Effect::Emit(Heard::Audit(AuditEvent::new(code, detail))));
+}

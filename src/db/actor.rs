@@ -1,0 +1,276 @@
+//! The writer: an actor on a thread of its own that keeps the order of writes and joins what waits into batches.
+//!
+//! While one batch is on the blocking pool, the next collects. The mailbox is not bounded; the permits are that every
+//! queued write carries, taken before it is sent (`handle.rs`).
+
+use super::batch::{self, Done};
+use super::connect::Pool;
+use super::error::DbError;
+use super::write::Write;
+use actix::prelude::*;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// How often a write that fails for a passing reason is tried before it is given up.
+const TRIES: u8 = 5;
+/// First and longest pause after a failure that may pass.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where the answer to one write goes.
+pub(super) type Reply = oneshot::Sender<Result<(), DbError>>;
+
+/// A write in the queue.
+pub(super) struct Queued {
+    pub(super) write: Write,
+    /// Who waits for it, if anybody does.
+    pub(super) reply: Option<Reply>,
+    /// Its place in the queue; freed when it is dropped.
+    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) tries: u8,
+}
+
+/// What the writer has done so far; read by anybody.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) written: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) batches: AtomicU64,
+}
+
+/// Queues a write.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Enqueue(pub(super) Queued);
+
+/// Answers when everything queued before it is done.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Flush(pub(super) Reply);
+
+/// Writes what is queued, then ends the writer and its thread.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Close(pub(super) Option<oneshot::Sender<()>>);
+
+enum Item {
+    Write(Queued),
+    Flush(Reply),
+}
+
+pub(super) struct DbActor {
+    pool: Pool,
+    largest_batch: usize,
+    totals: Arc<Totals>,
+    queue: VecDeque<Item>,
+    /// A batch is on the blocking pool, or the pause after a failure runs.
+    busy: bool,
+    pause: Duration,
+    closing: bool,
+    /// Told when the writer has ended.
+    closed: Vec<oneshot::Sender<()>>,
+}
+
+impl DbActor {
+    pub(super) fn new(pool: Pool, largest_batch: usize, totals: Arc<Totals>) -> Self {
+        Self {
+            pool,
+            largest_batch: largest_batch.max(1),
+            totals,
+            queue: VecDeque::new(),
+            busy: false,
+            pause: PAUSE,
+            closing: false,
+            closed: Vec::new(),
+        }
+    }
+
+    /// Starts the next batch, unless one runs.
+    fn next(&mut self, ctx: &mut Context<Self>) {
+        if self.busy {
+            return;
+        }
+        let mut waiting = Vec::new();
+        let mut writes = Vec::new();
+        while waiting.len() < self.largest_batch {
+            match self.queue.pop_front() {
+                Some(Item::Write(Queued { write, reply, permit, tries })) => {
+                    writes.push(write);
+                    waiting.push(Waiting { reply, permit, tries });
+                }
+                // Nothing before it is left.
+                Some(Item::Flush(reply)) if waiting.is_empty() => drop(reply.send(Ok(()))),
+                Some(flush @ Item::Flush(_)) => {
+                    self.queue.push_front(flush);
+                    break;
+                }
+                None => break,
+            }
+        }
+        if writes.is_empty() {
+            if self.closing {
+                ctx.stop();
+            }
+            return;
+        }
+        self.busy = true;
+        self.totals.batches.fetch_add(1, Ordering::Relaxed);
+        let pool = self.pool.clone();
+        let job = tokio::task::spawn_blocking(move || {
+            let done = batch::run(&pool, &writes);
+            (writes, done)
+        });
+        ctx.spawn(job.into_actor(self).map(move |result, act, ctx| {
+            act.busy = false;
+            match result {
+                Ok((writes, done)) => act.finish(writes, waiting, done, ctx),
+                // The runtime is being torn down; `batch::run` itself catches what panics.
+                Err(_) => waiting.into_iter().for_each(|w| act.answer("batch", w, Err(DbError::Panicked))),
+            }
+            act.next(ctx);
+        }));
+    }
+
+    fn finish(
+        &mut self,
+        writes: Vec<Write>,
+        waiting: Vec<Waiting>,
+        done: Vec<Done>,
+        ctx: &mut Context<Self>,
+    ) {
+        let mut again = Vec::new();
+        let mut unavailable = None;
+        for ((write, mut waiting), done) in writes.into_iter().zip(waiting).zip(done) {
+            match done {
+                Done::Answer(result) => self.answer(write.kind(), waiting, result),
+                Done::Again(error) if waiting.tries + 1 >= TRIES => {
+                    self.answer(write.kind(), waiting, Err(error));
+                }
+                Done::Again(_) => {
+                    waiting.tries += 1;
+                    again.push(waiting.queued(write));
+                }
+                Done::NotTried => again.push(waiting.queued(write)),
+                // Who waits is told, to do without; what nobody waits for stays until the database is back.
+                Done::NoConnection(error) => {
+                    if waiting.reply.is_some() || self.closing {
+                        self.answer(write.kind(), waiting, Err(DbError::Unavailable(error.clone())));
+                    } else {
+                        again.push(waiting.queued(write));
+                    }
+                    unavailable = Some(error);
+                }
+            }
+        }
+        let retry = !again.is_empty();
+        for queued in again.into_iter().rev() {
+            self.queue.push_front(Item::Write(queued));
+        }
+        if let Some(error) = unavailable {
+            self.fail_those_who_wait(&error);
+        }
+        if retry {
+            self.busy = true;
+            ctx.run_later(self.pause, |act, ctx| {
+                act.busy = false;
+                act.next(ctx);
+            });
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        } else {
+            self.pause = PAUSE;
+        }
+    }
+
+    /// Without a database nobody is kept waiting for their turn in the queue only to be told so.
+    fn fail_those_who_wait(&mut self, error: &Arc<r2d2::Error>) {
+        for item in std::mem::take(&mut self.queue) {
+            match item {
+                Item::Write(queued) if queued.reply.is_some() || self.closing => {
+                    let (write, waiting) = queued.split();
+                    self.answer(write.kind(), waiting, Err(DbError::Unavailable(error.clone())));
+                }
+                Item::Write(queued) => self.queue.push_back(Item::Write(queued)),
+                Item::Flush(reply) => drop(reply.send(Err(DbError::Unavailable(error.clone())))),
+            }
+        }
+    }
+
+    fn answer(&self, kind: &'static str, waiting: Waiting, result: Result<(), DbError>) {
+        match &result {
+            Ok(()) => self.totals.written.fetch_add(1, Ordering::Relaxed),
+            Err(error) => {
+                tracing::warn!(error.code = error.code(), error = %error, write.kind = kind, "write failed");
+                self.totals.failed.fetch_add(1, Ordering::Relaxed)
+            }
+        };
+        drop(waiting.permit);
+        if let Some(reply) = waiting.reply {
+            // Whoever asked may have gone; the write stands.
+            let _ = reply.send(result);
+        }
+    }
+}
+
+/// A queued write without what is to be written.
+struct Waiting {
+    reply: Option<Reply>,
+    permit: OwnedSemaphorePermit,
+    tries: u8,
+}
+
+impl Waiting {
+    fn queued(self, write: Write) -> Queued {
+        Queued { write, reply: self.reply, permit: self.permit, tries: self.tries }
+    }
+}
+
+impl Queued {
+    fn split(self) -> (Write, Waiting) {
+        (self.write, Waiting { reply: self.reply, permit: self.permit, tries: self.tries })
+    }
+}
+
+impl Actor for DbActor {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        for closed in self.closed.drain(..) {
+            let _ = closed.send(());
+        }
+        // The thread was started for this actor alone.
+        if let Some(arbiter) = Arbiter::try_current() {
+            arbiter.stop();
+        }
+    }
+}
+
+impl Handler<Enqueue> for DbActor {
+    type Result = ();
+
+    fn handle(&mut self, Enqueue(queued): Enqueue, ctx: &mut Self::Context) {
+        self.queue.push_back(Item::Write(queued));
+        self.next(ctx);
+    }
+}
+
+impl Handler<Flush> for DbActor {
+    type Result = ();
+
+    fn handle(&mut self, Flush(reply): Flush, ctx: &mut Self::Context) {
+        self.queue.push_back(Item::Flush(reply));
+        self.next(ctx);
+    }
+}
+
+impl Handler<Close> for DbActor {
+    type Result = ();
+
+    fn handle(&mut self, Close(reply): Close, ctx: &mut Self::Context) {
+        self.closing = true;
+        self.closed.extend(reply);
+        self.next(ctx);
+    }
+}

@@ -1,0 +1,97 @@
+//! Runs a batch of writes on the blocking pool: together if it can be, else one by one.
+
+use super::connect::{AnyConnection, Pool, write_transaction};
+use super::error::DbError;
+use super::write::{Write, apply};
+use diesel::Connection;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// What became of one write.
+pub(super) enum Done {
+    /// Finished, well or badly.
+    Answer(Result<(), DbError>),
+    /// Failed for a reason that may pass; to be tried again before anything after it.
+    Again(DbError),
+    /// Not tried: one before it has to be tried again first.
+    NotTried,
+    /// There was no connection to be had.
+    NoConnection(Arc<r2d2::Error>),
+}
+
+/// Applies writes in order. Answers as many times as there are writes.
+pub(super) fn run(pool: &Pool, writes: &[Write]) -> Vec<Done> {
+    // One write alone is its own transaction anyway.
+    if writes.len() > 1
+        && let Some(done) = together(pool, writes)
+    {
+        return done;
+    }
+    one_by_one(pool, writes)
+}
+
+/// One transaction, a savepoint for each write. `None` if it failed as a whole and nothing of it was kept.
+fn together(pool: &Pool, writes: &[Write]) -> Option<Vec<Done>> {
+    let mut conn = match pool.get() {
+        Ok(conn) => conn,
+        Err(error) => return Some(no_connection(error, writes.len())),
+    };
+    // The connection moves in, so that it is dropped, and known to be broken, while a panic unwinds.
+    let batch = AssertUnwindSafe(move || {
+        write_transaction(&mut conn, |conn| {
+            let mut done = Vec::with_capacity(writes.len());
+            for write in writes {
+                match savepoint(conn, write) {
+                    Err(error) if !error.concerns_one_write() => return Err(error),
+                    result => done.push(Done::Answer(result)),
+                }
+            }
+            Ok(done)
+        })
+    });
+    match catch_unwind(batch) {
+        Ok(Ok(done)) => Some(done),
+        Ok(Err(error)) => {
+            tracing::warn!(error.code = error.code(), error = %error, batch.writes = writes.len(),
+                "batch failed, replaying it write by write");
+            None
+        }
+        Err(_) => {
+            tracing::error!(batch.writes = writes.len(), "batch panicked, replaying it write by write");
+            None
+        }
+    }
+}
+
+fn savepoint(conn: &mut AnyConnection, write: &Write) -> Result<(), DbError> {
+    conn.transaction(|conn| apply(conn, write))
+}
+
+fn one_by_one(pool: &Pool, writes: &[Write]) -> Vec<Done> {
+    let mut done = Vec::with_capacity(writes.len());
+    for write in writes {
+        let mut conn = match pool.get() {
+            Ok(conn) => conn,
+            Err(error) => {
+                done.extend(no_connection(error, writes.len() - done.len()));
+                break;
+            }
+        };
+        let alone = AssertUnwindSafe(move || write_transaction(&mut conn, |conn| apply(conn, write)));
+        match catch_unwind(alone).unwrap_or(Err(DbError::Panicked)) {
+            // Going on would reorder what belongs to one call.
+            Err(error) if error.is_passing() => {
+                done.push(Done::Again(error));
+                done.resize_with(writes.len(), || Done::NotTried);
+                break;
+            }
+            result => done.push(Done::Answer(result)),
+        }
+    }
+    done
+}
+
+fn no_connection(error: r2d2::Error, count: usize) -> Vec<Done> {
+    let error = Arc::new(error);
+    std::iter::repeat_with(|| Done::NoConnection(error.clone())).take(count).collect()
+}

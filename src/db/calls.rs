@@ -1,0 +1,406 @@
+//! Calls, their turns, audit trail and messages: what is read of them, and how a call ends.
+
+use super::connect::AnyConnection;
+use super::error::DbError;
+use super::schema::{appointments, call_events, calls, customers, messages, turns};
+use super::write::locked_call;
+use crate::domain::audit::AuditEvent;
+use crate::domain::call::{CallFacts, CallKind, CallStatus, Direction, EndReason, Outcome};
+use crate::domain::ids::{AdmissionId, CallSid, Epoch};
+use crate::domain::phone::{CallerId, PhoneNumber};
+use crate::domain::time::UnixMillis;
+use crate::domain::turn::{ResumeState, Speaker, TurnRecord};
+use diesel::dsl::exists;
+use diesel::prelude::*;
+
+/// A call as it is stored, without its turns.
+#[derive(Clone, Debug)]
+pub struct CallOverview {
+    /// Database id.
+    pub id: i64,
+    /// What is known since its admission; `epoch` is the present owner's.
+    pub facts: CallFacts,
+    /// How it stands.
+    pub status: CallStatus,
+    /// Why it ended, once it has.
+    pub end_reason: Option<EndReason>,
+    /// What it achieved so far.
+    pub outcome: Outcome,
+    /// Who called, if known.
+    pub customer_id: Option<i64>,
+    /// When it was answered.
+    pub answered_at: Option<UnixMillis>,
+    /// When it ended.
+    pub ended_at: Option<UnixMillis>,
+    /// Whole seconds from answer to end, once it has ended.
+    pub duration_s: Option<u64>,
+    /// The summary.
+    pub summary: Option<String>,
+    /// How the summary stands.
+    pub summary_state: SummaryState,
+    /// The transcript of an imported call, which has no turns.
+    pub imported_transcript: Option<String>,
+    /// How often its stream broke.
+    pub breaks: u32,
+}
+
+/// How a call's summary stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SummaryState {
+    /// There is none and none is due: the call goes on, or the caller never spoke.
+    None,
+    /// The call ended and its summary is to be written.
+    Pending,
+    /// Written.
+    Done,
+}
+
+/// A message left for a call-back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// Database id.
+    pub id: i64,
+    /// The call it was left in.
+    pub call: CallSid,
+    /// Who left it.
+    pub name: Option<String>,
+    /// Where to ring back.
+    pub phone: Option<String>,
+    /// The message.
+    pub text: String,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// A row of the audit trail as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Database id; rises in the order of writing.
+    pub id: i64,
+    /// When it happened.
+    pub at: UnixMillis,
+    /// What happened.
+    pub event: AuditEvent,
+}
+
+/// How many rows there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls.
+    pub calls: i64,
+    /// Calls that have not ended.
+    pub open_calls: i64,
+    /// Calls with a summary.
+    pub summaries: i64,
+    /// Turns.
+    pub turns: i64,
+    /// Audit rows.
+    pub events: i64,
+    /// Messages.
+    pub messages: i64,
+    /// Customers.
+    pub customers: i64,
+    /// Confirmed appointments.
+    pub appointments: i64,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = calls)]
+struct CallRow {
+    id: i64,
+    call_sid: String,
+    admission: String,
+    kind: String,
+    direction: String,
+    caller_kind: String,
+    phone_number: Option<String>,
+    business_number: String,
+    status: String,
+    end_reason: Option<String>,
+    lead_captured: bool,
+    appointment_booked: bool,
+    message_taken: bool,
+    transferred: bool,
+    follow_up: bool,
+    customer_id: Option<i64>,
+    started_ms: i64,
+    answered_ms: Option<i64>,
+    ended_ms: Option<i64>,
+    duration_s: Option<i64>,
+    transcript: Option<String>,
+    summary: Option<String>,
+    summary_state: String,
+    epoch: i64,
+    breaks: i64,
+}
+
+impl CallRow {
+    fn overview(self) -> Result<CallOverview, DbError> {
+        let unknown = |column| DbError::Word { column };
+        let end_reason = match self.end_reason {
+            Some(word) => Some(EndReason::from_word(&word).ok_or(unknown("calls.end_reason"))?),
+            None => None,
+        };
+        Ok(CallOverview {
+            id: self.id,
+            facts: CallFacts {
+                sid: CallSid::new(self.call_sid),
+                admission: AdmissionId::new(self.admission),
+                kind: CallKind::from_word(&self.kind).ok_or(unknown("calls.kind"))?,
+                direction: Direction::from_word(&self.direction).ok_or(unknown("calls.direction"))?,
+                caller: caller_from_columns(&self.caller_kind, self.phone_number),
+                business_number: self.business_number,
+                admitted_at: UnixMillis(self.started_ms),
+                epoch: Epoch(narrow(self.epoch)),
+            },
+            status: CallStatus::from_word(&self.status).ok_or(unknown("calls.status"))?,
+            end_reason,
+            outcome: Outcome {
+                lead_captured: self.lead_captured,
+                appointment_booked: self.appointment_booked,
+                message_taken: self.message_taken,
+                transferred: self.transferred,
+                follow_up: self.follow_up,
+            },
+            customer_id: self.customer_id,
+            answered_at: self.answered_ms.map(UnixMillis),
+            ended_at: self.ended_ms.map(UnixMillis),
+            duration_s: self.duration_s.map(|s| u64::try_from(s).unwrap_or(0)),
+            summary: self.summary,
+            summary_state: match self.summary_state.as_str() {
+                "none" => SummaryState::None,
+                "pending" => SummaryState::Pending,
+                "done" => SummaryState::Done,
+                _ => return Err(unknown("calls.summary_state")),
+            },
+            imported_transcript: self.transcript,
+            breaks: narrow(self.breaks),
+        })
+    }
+}
+
+fn narrow(stored: i64) -> u32 {
+    u32::try_from(stored.max(0)).unwrap_or(u32::MAX)
+}
+
+/// How a caller is stored: a word for what it is, and the text.
+pub(super) fn caller_columns(caller: &CallerId) -> (&'static str, Option<&str>) {
+    match caller {
+        CallerId::Number(number) => ("number", Some(number.as_str())),
+        CallerId::Withheld => ("withheld", None),
+        CallerId::Sip(text) => ("sip", Some(text)),
+        CallerId::Client(text) => ("client", Some(text)),
+        CallerId::ShortCode(text) => ("short_code", Some(text)),
+        CallerId::Raw(text) => ("raw", Some(text)),
+    }
+}
+
+fn caller_from_columns(kind: &str, text: Option<String>) -> CallerId {
+    let Some(text) = text else { return CallerId::Withheld };
+    match kind {
+        "number" => match PhoneNumber::from_e164(&text) {
+            Ok(number) => CallerId::Number(number),
+            Err(_) => CallerId::Raw(text.into()),
+        },
+        "sip" => CallerId::Sip(text.into()),
+        "client" => CallerId::Client(text.into()),
+        "short_code" => CallerId::ShortCode(text.into()),
+        _ => CallerId::Raw(text.into()),
+    }
+}
+
+/// Ends a call, unless it has ended already: then nothing changes, and that is no failure.
+pub(super) fn end_call(
+    conn: &mut AnyConnection,
+    sid: &CallSid,
+    at: UnixMillis,
+    reason: EndReason,
+    outcome: Outcome,
+) -> Result<(), DbError> {
+    let call = locked_call(conn, sid)?;
+    // A call that was never answered lasted no time.
+    let seconds = call.answered_ms.map_or(0, |answered| at.millis_since(UnixMillis(answered)) / 1_000);
+    let spoke: bool = diesel::select(exists(
+        turns::table.filter(turns::call_id.eq(call.id)).filter(turns::speaker.eq(Speaker::Caller.as_str())),
+    ))
+    .get_result(conn)?;
+    // Added, not replaced: whoever sweeps up a lost call knows nothing of what it achieved.
+    let stored: (bool, bool, bool, bool, bool) = calls::table
+        .find(call.id)
+        .select((
+            calls::lead_captured,
+            calls::appointment_booked,
+            calls::message_taken,
+            calls::transferred,
+            calls::follow_up,
+        ))
+        .first(conn)?;
+    let open = calls::table.filter(calls::id.eq(call.id)).filter(calls::ended_ms.is_null());
+    diesel::update(open)
+        .set((
+            calls::ended_ms.eq(Some(at.0)),
+            calls::duration_s.eq(Some(i64::try_from(seconds).unwrap_or(i64::MAX))),
+            calls::status.eq(reason.status().as_str()),
+            calls::end_reason.eq(Some(reason.as_str())),
+            calls::summary_state.eq(if spoke { "pending" } else { "none" }),
+            calls::lead_captured.eq(stored.0 || outcome.lead_captured),
+            calls::appointment_booked.eq(stored.1 || outcome.appointment_booked),
+            calls::message_taken.eq(stored.2 || outcome.message_taken),
+            calls::transferred.eq(stored.3 || outcome.transferred),
+            calls::follow_up.eq(stored.4 || outcome.follow_up),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub(super) fn call_overview(
+    conn: &mut AnyConnection,
+    sid: &CallSid,
+) -> Result<Option<CallOverview>, DbError> {
+    calls::table
+        .filter(calls::call_sid.eq(sid.as_str()))
+        .select(CallRow::as_select())
+        .first(conn)
+        .optional()?
+        .map(CallRow::overview)
+        .transpose()
+}
+
+pub(super) fn open_calls(conn: &mut AnyConnection) -> Result<Vec<CallOverview>, DbError> {
+    let rows: Vec<CallRow> = calls::table
+        .filter(calls::ended_ms.is_null())
+        .order(calls::started_ms.asc())
+        .select(CallRow::as_select())
+        .load(conn)?;
+    rows.into_iter().map(CallRow::overview).collect()
+}
+
+pub(super) fn recent_calls(conn: &mut AnyConnection, limit: u32) -> Result<Vec<CallOverview>, DbError> {
+    let rows: Vec<CallRow> = calls::table
+        .order((calls::started_ms.desc(), calls::id.desc()))
+        .limit(i64::from(limit))
+        .select(CallRow::as_select())
+        .load(conn)?;
+    rows.into_iter().map(CallRow::overview).collect()
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = turns)]
+struct TurnRow {
+    n: i64,
+    speaker: String,
+    said: String,
+    heard: String,
+    interrupted: bool,
+    at_ms: i64,
+    latencies: String,
+}
+
+impl TurnRow {
+    fn turn(self) -> Result<TurnRecord, DbError> {
+        Ok(TurnRecord {
+            n: narrow(self.n),
+            speaker: Speaker::from_word(&self.speaker).ok_or(DbError::Word { column: "turns.speaker" })?,
+            said: self.said,
+            heard: self.heard,
+            interrupted: self.interrupted,
+            at_ms: u64::try_from(self.at_ms).unwrap_or(0),
+            latency: serde_json::from_str(&self.latencies)?,
+        })
+    }
+}
+
+/// The last `limit` turns, oldest first.
+fn last_turns(conn: &mut AnyConnection, call_id: i64, limit: i64) -> Result<Vec<TurnRecord>, DbError> {
+    let rows: Vec<TurnRow> = turns::table
+        .filter(turns::call_id.eq(call_id))
+        .order(turns::n.desc())
+        .limit(limit)
+        .select(TurnRow::as_select())
+        .load(conn)?;
+    rows.into_iter().rev().map(TurnRow::turn).collect()
+}
+
+pub(super) fn turns_of(conn: &mut AnyConnection, sid: &CallSid) -> Result<Vec<TurnRecord>, DbError> {
+    let id = calls::table
+        .filter(calls::call_sid.eq(sid.as_str()))
+        .select(calls::id)
+        .first::<i64>(conn)
+        .optional()?;
+    match id {
+        Some(id) => last_turns(conn, id, i64::MAX),
+        None => Ok(Vec::new()),
+    }
+}
+
+pub(super) fn resume_state(
+    conn: &mut AnyConnection,
+    sid: &CallSid,
+    max_turns: u32,
+) -> Result<Option<ResumeState>, DbError> {
+    let row: Option<(i64, Option<String>)> = calls::table
+        .filter(calls::call_sid.eq(sid.as_str()))
+        .filter(calls::ended_ms.is_null())
+        .select((calls::id, calls::resume_json))
+        .first(conn)
+        .optional()?;
+    let Some((id, stored)) = row else { return Ok(None) };
+    let mut state: ResumeState = match stored {
+        Some(json) => serde_json::from_str(&json)?,
+        None => ResumeState::default(),
+    };
+    state.turns = last_turns(conn, id, i64::from(max_turns))?;
+    if let Some(last) = state.turns.last() {
+        // The process may have died between a turn and the state that goes with it.
+        state.elapsed_ms = state.elapsed_ms.max(last.at_ms);
+    }
+    Ok(Some(state))
+}
+
+pub(super) fn events_of(conn: &mut AnyConnection, sid: &CallSid) -> Result<Vec<StoredEvent>, DbError> {
+    let rows: Vec<(i64, i64, String, String)> = call_events::table
+        .filter(call_events::call_sid.eq(sid.as_str()))
+        .order(call_events::id.asc())
+        .select((call_events::id, call_events::at_ms, call_events::code, call_events::detail))
+        .load(conn)?;
+    rows.into_iter()
+        .map(|(id, at, code, detail)| {
+            let event = AuditEvent { code, detail: serde_json::from_str(&detail)? };
+            Ok(StoredEvent { id, at: UnixMillis(at), event })
+        })
+        .collect()
+}
+
+pub(super) fn recent_messages(conn: &mut AnyConnection, limit: u32) -> Result<Vec<StoredMessage>, DbError> {
+    type Row = (i64, String, Option<String>, Option<String>, String, i64);
+    let rows: Vec<Row> = messages::table
+        .order(messages::id.desc())
+        .limit(i64::from(limit))
+        .select(messages::all_columns)
+        .load(conn)?;
+    let message = |(id, call, name, phone, text, at): Row| StoredMessage {
+        id,
+        call: CallSid::new(call),
+        name,
+        phone,
+        text,
+        at: UnixMillis(at),
+    };
+    Ok(rows.into_iter().map(message).collect())
+}
+
+pub(super) fn counts(conn: &mut AnyConnection) -> Result<Counts, DbError> {
+    let open = calls::table.filter(calls::ended_ms.is_null());
+    let summarised = calls::table.filter(calls::summary.is_not_null());
+    let confirmed = appointments::table.filter(appointments::status.eq("confirmed"));
+    Ok(Counts {
+        calls: calls::table.count().get_result(conn)?,
+        open_calls: open.count().get_result(conn)?,
+        summaries: summarised.count().get_result(conn)?,
+        turns: turns::table.count().get_result(conn)?,
+        events: call_events::table.count().get_result(conn)?,
+        messages: messages::table.count().get_result(conn)?,
+        customers: customers::table.count().get_result(conn)?,
+        appointments: confirmed.count().get_result(conn)?,
+    })
+}

@@ -1,0 +1,8 @@
+//! The writer, the calls and the customers, on SQLite, and on PostgreSQL too where `TEST_POSTGRES_URL` names a server
+//! on which databases may be made.
+
+mod calls;
+mod support;
+mod writer;
+
+pub(super) use support::{TestDb, admitted, caller_turn, facts, phone};

@@ -1,0 +1,352 @@
+//! What is written in order through the writer, and how each of it is applied.
+
+use super::calls::{caller_columns, end_call};
+use super::connect::{AnyConnection, on_either};
+use super::error::DbError;
+use super::schema::{call_events, calls, customers, messages, turns};
+use crate::domain::audit::AuditEvent;
+use crate::domain::call::{CallFacts, CallStatus, Direction, EndReason, Outcome};
+use crate::domain::ids::{CallSid, Epoch};
+use crate::domain::time::UnixMillis;
+use crate::domain::turn::{ResumeState, TurnRecord};
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+use std::fmt;
+
+/// One write. Writes are applied in the order in which they were queued.
+#[derive(Clone)]
+pub enum Write {
+    /// A call was let in, or taken over by a newer owner (then with a higher epoch). Repeating it changes nothing.
+    CallAdmitted {
+        /// What is known of the call.
+        facts: CallFacts,
+    },
+    /// The call is up. Only the first time counts.
+    CallAnswered {
+        /// Which call.
+        sid: CallSid,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A turn, inserted or replaced by its `n`.
+    Turn {
+        /// Which call.
+        sid: CallSid,
+        /// The writer's epoch; an older one than the call's is refused.
+        epoch: Epoch,
+        /// The turn as it stands now.
+        turn: TurnRecord,
+    },
+    /// A row of the audit trail. The call need not be known.
+    Event {
+        /// Which call.
+        sid: CallSid,
+        /// When.
+        at: UnixMillis,
+        /// What happened.
+        event: AuditEvent,
+    },
+    /// What is needed to go on with the call; the turns in it are ignored, they have their own writes.
+    Resume {
+        /// Which call.
+        sid: CallSid,
+        /// The writer's epoch; an older one than the call's is refused.
+        epoch: Epoch,
+        /// The state.
+        state: ResumeState,
+    },
+    /// The call is over. Only the first end counts; the status follows from the reason.
+    CallEnded {
+        /// Which call.
+        sid: CallSid,
+        /// When.
+        at: UnixMillis,
+        /// Why.
+        reason: EndReason,
+        /// What it achieved, added to what is stored already.
+        outcome: Outcome,
+    },
+    /// The caller was recognised.
+    CallCustomer {
+        /// Which call.
+        sid: CallSid,
+        /// Who.
+        customer_id: i64,
+    },
+    /// The call's summary.
+    Summary {
+        /// Which call.
+        sid: CallSid,
+        /// The summary.
+        text: String,
+    },
+    /// A message for a call-back. The call need not be known: a message is never lost for that.
+    Message {
+        /// Which call.
+        sid: CallSid,
+        /// When.
+        at: UnixMillis,
+        /// Who left it.
+        name: Option<String>,
+        /// Where to ring back, as understood.
+        phone: Option<String>,
+        /// The message.
+        text: String,
+    },
+    /// Whatever a test wants to happen in the writer.
+    #[cfg(test)]
+    Test(std::sync::Arc<dyn Fn(&mut AnyConnection) -> Result<(), DbError> + Send + Sync>),
+}
+
+impl Write {
+    /// A word for the kind of write, for logs.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::CallAdmitted { .. } => "call_admitted",
+            Self::CallAnswered { .. } => "call_answered",
+            Self::Turn { .. } => "turn",
+            Self::Event { .. } => "event",
+            Self::Resume { .. } => "resume",
+            Self::CallEnded { .. } => "call_ended",
+            Self::CallCustomer { .. } => "call_customer",
+            Self::Summary { .. } => "summary",
+            Self::Message { .. } => "message",
+            #[cfg(test)]
+            Self::Test(_) => "test",
+        }
+    }
+
+    /// The call it is about.
+    pub(super) fn sid(&self) -> &str {
+        match self {
+            Self::CallAdmitted { facts } => facts.sid.as_str(),
+            Self::CallAnswered { sid, .. }
+            | Self::Turn { sid, .. }
+            | Self::Event { sid, .. }
+            | Self::Resume { sid, .. }
+            | Self::CallEnded { sid, .. }
+            | Self::CallCustomer { sid, .. }
+            | Self::Summary { sid, .. }
+            | Self::Message { sid, .. } => sid.as_str(),
+            #[cfg(test)]
+            Self::Test(_) => "",
+        }
+    }
+}
+
+/// Prints the kind and the call only: the rest is what people said.
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", self.kind(), self.sid())
+    }
+}
+
+/// Applies one write. The caller wraps it in a transaction or savepoint.
+pub(super) fn apply(conn: &mut AnyConnection, write: &Write) -> Result<(), DbError> {
+    match write {
+        Write::CallAdmitted { facts } => admit(conn, facts),
+        Write::CallAnswered { sid, at } => answered(conn, sid, *at),
+        Write::Turn { sid, epoch, turn } => put_turn(conn, sid, *epoch, turn),
+        Write::Event { sid, at, event } => {
+            diesel::insert_into(call_events::table)
+                .values((
+                    call_events::call_sid.eq(sid.as_str()),
+                    call_events::at_ms.eq(at.0),
+                    call_events::code.eq(event.code.as_str()),
+                    call_events::detail.eq(serde_json::to_string(&event.detail)?),
+                ))
+                .execute(conn)?;
+            Ok(())
+        }
+        Write::Resume { sid, epoch, state } => put_resume(conn, sid, *epoch, state),
+        Write::CallEnded { sid, at, reason, outcome } => end_call(conn, sid, *at, *reason, *outcome),
+        Write::CallCustomer { sid, customer_id } => {
+            let changed = diesel::update(calls::table.filter(calls::call_sid.eq(sid.as_str())))
+                .set(calls::customer_id.eq(Some(*customer_id)))
+                .execute(conn)?;
+            known(changed, sid)
+        }
+        Write::Summary { sid, text } => {
+            let changed = diesel::update(calls::table.filter(calls::call_sid.eq(sid.as_str())))
+                .set((calls::summary.eq(Some(text.as_str())), calls::summary_state.eq("done")))
+                .execute(conn)?;
+            known(changed, sid)
+        }
+        Write::Message { sid, at, name, phone, text } => {
+            diesel::insert_into(messages::table)
+                .values((
+                    messages::call_sid.eq(sid.as_str()),
+                    messages::name.eq(name.as_deref()),
+                    messages::phone.eq(phone.as_deref()),
+                    messages::text.eq(text.as_str()),
+                    messages::created_ms.eq(at.0),
+                ))
+                .execute(conn)?;
+            Ok(())
+        }
+        #[cfg(test)]
+        Write::Test(job) => job(conn),
+    }
+}
+
+fn known(changed: usize, sid: &CallSid) -> Result<(), DbError> {
+    if changed == 0 { Err(DbError::UnknownCall(sid.clone())) } else { Ok(()) }
+}
+
+fn admit(conn: &mut AnyConnection, facts: &CallFacts) -> Result<(), DbError> {
+    let (caller_kind, phone_number) = caller_columns(&facts.caller);
+    let status = match facts.direction {
+        Direction::Inbound => CallStatus::Ringing,
+        Direction::Outbound => CallStatus::Queued,
+    };
+    let customer = match facts.caller.number() {
+        Some(number) => customers::table
+            .filter(customers::phone.eq(number.as_str()))
+            .select(customers::id)
+            .first::<i64>(conn)
+            .optional()?,
+        None => None,
+    };
+    let upsert = diesel::insert_into(calls::table)
+        .values((
+            calls::call_sid.eq(facts.sid.as_str()),
+            calls::admission.eq(facts.admission.as_str()),
+            calls::kind.eq(facts.kind.as_str()),
+            calls::direction.eq(facts.direction.as_str()),
+            calls::caller_kind.eq(caller_kind),
+            calls::phone_number.eq(phone_number),
+            calls::business_number.eq(facts.business_number.as_str()),
+            calls::status.eq(status.as_str()),
+            calls::customer_id.eq(customer),
+            calls::started_ms.eq(facts.admitted_at.0),
+            calls::epoch.eq(i64::from(facts.epoch.0)),
+        ))
+        .on_conflict(calls::call_sid)
+        .do_update()
+        .set((calls::epoch.eq(excluded(calls::epoch)), calls::admission.eq(excluded(calls::admission))));
+    let upsert =
+        diesel::query_dsl::methods::FilterDsl::filter(upsert, calls::epoch.le(excluded(calls::epoch)));
+    let changed = on_either!(conn, c => upsert.execute(c))?;
+    if changed == 0 {
+        let call = locked_call(conn, &facts.sid)?;
+        return Err(DbError::StaleEpoch { current: call.epoch(), given: facts.epoch });
+    }
+    Ok(())
+}
+
+fn answered(conn: &mut AnyConnection, sid: &CallSid, at: UnixMillis) -> Result<(), DbError> {
+    let call = locked_call(conn, sid)?;
+    diesel::update(
+        calls::table
+            .filter(calls::id.eq(call.id))
+            .filter(calls::answered_ms.is_null())
+            .filter(calls::ended_ms.is_null()),
+    )
+    .set((calls::answered_ms.eq(Some(at.0)), calls::status.eq(CallStatus::InProgress.as_str())))
+    .execute(conn)?;
+    Ok(())
+}
+
+fn put_turn(conn: &mut AnyConnection, sid: &CallSid, epoch: Epoch, turn: &TurnRecord) -> Result<(), DbError> {
+    let call = locked_call(conn, sid)?;
+    call.fence(conn, epoch)?;
+    let latencies = serde_json::to_string(&turn.latency)?;
+    on_either!(conn, c => diesel::insert_into(turns::table)
+        .values((
+            turns::call_id.eq(call.id),
+            turns::n.eq(i64::from(turn.n)),
+            turns::speaker.eq(turn.speaker.as_str()),
+            turns::said.eq(turn.said.as_str()),
+            turns::heard.eq(turn.heard.as_str()),
+            turns::interrupted.eq(turn.interrupted),
+            turns::at_ms.eq(i64::try_from(turn.at_ms).unwrap_or(i64::MAX)),
+            turns::latencies.eq(latencies.as_str()),
+        ))
+        .on_conflict((turns::call_id, turns::n))
+        .do_update()
+        .set((
+            turns::speaker.eq(excluded(turns::speaker)),
+            turns::said.eq(excluded(turns::said)),
+            turns::heard.eq(excluded(turns::heard)),
+            turns::interrupted.eq(excluded(turns::interrupted)),
+            turns::at_ms.eq(excluded(turns::at_ms)),
+            turns::latencies.eq(excluded(turns::latencies)),
+        ))
+        .execute(c))?;
+    Ok(())
+}
+
+fn put_resume(
+    conn: &mut AnyConnection,
+    sid: &CallSid,
+    epoch: Epoch,
+    state: &ResumeState,
+) -> Result<(), DbError> {
+    let call = locked_call(conn, sid)?;
+    call.fence(conn, epoch)?;
+    let stored = ResumeState {
+        turns: Vec::new(),
+        summary: state.summary.clone(),
+        outcome: state.outcome,
+        facts: state.facts.clone(),
+        elapsed_ms: state.elapsed_ms,
+        breaks: state.breaks,
+    };
+    diesel::update(calls::table.filter(calls::id.eq(call.id)))
+        .set((
+            calls::resume_json.eq(Some(serde_json::to_string(&stored)?)),
+            calls::breaks.eq(i64::from(state.breaks)),
+            calls::lead_captured.eq(state.outcome.lead_captured),
+            calls::appointment_booked.eq(state.outcome.appointment_booked),
+            calls::message_taken.eq(state.outcome.message_taken),
+            calls::transferred.eq(state.outcome.transferred),
+            calls::follow_up.eq(state.outcome.follow_up),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// A call's row, kept from changing until the transaction ends.
+pub(super) struct LockedCall {
+    pub(super) id: i64,
+    epoch: i64,
+    pub(super) answered_ms: Option<i64>,
+}
+
+impl LockedCall {
+    fn epoch(&self) -> Epoch {
+        Epoch(u32::try_from(self.epoch).unwrap_or(u32::MAX))
+    }
+
+    /// Refuses a writer older than the owner; one that is newer becomes the owner.
+    fn fence(&self, conn: &mut AnyConnection, given: Epoch) -> Result<(), DbError> {
+        let writer = i64::from(given.0);
+        if writer < self.epoch {
+            return Err(DbError::StaleEpoch { current: self.epoch(), given });
+        }
+        if writer > self.epoch {
+            diesel::update(calls::table.filter(calls::id.eq(self.id)))
+                .set(calls::epoch.eq(writer))
+                .execute(conn)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a call's row and locks it: PostgreSQL's other replicas must not raise the epoch between the look and the
+/// write. SQLite's transaction holds the whole database already.
+pub(super) fn locked_call(conn: &mut AnyConnection, sid: &CallSid) -> Result<LockedCall, DbError> {
+    let query = calls::table.filter(calls::call_sid.eq(sid.as_str())).select((
+        calls::id,
+        calls::epoch,
+        calls::answered_ms,
+    ));
+    let row: Option<(i64, i64, Option<i64>)> = match conn {
+        AnyConnection::Sqlite(c) => query.get_result(c).optional()?,
+        AnyConnection::Postgres(c) => query.for_no_key_update().get_result(c).optional()?,
+    };
+    match row {
+        Some((id, epoch, answered_ms)) => Ok(LockedCall { id, epoch, answered_ms }),
+        None => Err(DbError::UnknownCall(sid.clone())),
+    }
+}

@@ -1,0 +1,3 @@
+//! Work that follows a call.
+
+pub mod summary;

@@ -1,0 +1,511 @@
+//! Twilio's REST API: calls are created, changed, fetched and listed.
+
+use super::twilio_calls::{CallUpdate, SimCall};
+use super::{Keys, Shared};
+use crate::sim::faults::{Instead, Service};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{AUTHORIZATION, RETRY_AFTER};
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+const SERVICE: Service = Service::Twilio;
+
+/// How Twilio's REST API behaves.
+#[derive(Clone, Debug, Default)]
+pub struct TwilioRestConfig {
+    /// The one account there is; any well-formed SID if empty.
+    pub account_sid: String,
+    /// Auth tokens, and secrets of API keys.
+    pub keys: Keys,
+}
+
+/// Adds the routes.
+pub(super) fn routes(app: &mut web::ServiceConfig) {
+    app.service(
+        web::scope("/2010-04-01/Accounts/{account}")
+            .route("/Calls.json", web::post().to(create))
+            .route("/Calls.json", web::get().to(list))
+            .route("/Calls/{sid}.json", web::post().to(update))
+            .route("/Calls/{sid}.json", web::get().to(fetch))
+            .default_service(web::to(elsewhere)),
+    );
+}
+
+/// A refusal: HTTP status, Twilio's code, message.
+struct Refused(u16, u32, String);
+
+fn bad(code: u32, message: impl Into<String>) -> Refused {
+    Refused(400, code, message.into())
+}
+
+fn error(shared: &Shared, status: u16, code: u32, message: &str) -> HttpResponse {
+    shared.controls.erred(SERVICE);
+    HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)).json(json!({
+        "code": code, "message": message, "status": status,
+        "more_info": format!("https://www.twilio.com/docs/errors/{code}"),
+    }))
+}
+
+fn refusal(shared: &Shared, instead: &Instead) -> HttpResponse {
+    match instead {
+        Instead::RateLimit(retry_after_ms) => {
+            let mut response = error(shared, 429, 20429, "Too Many Requests");
+            if let Some(ms) = retry_after_ms {
+                response.headers_mut().insert(RETRY_AFTER, ms.div_ceil(1_000).into());
+            }
+            response
+        }
+        Instead::Refuse(status, code) => {
+            let usual = match status {
+                401 => 20003,
+                404 => 20404,
+                429 => 20429,
+                400 => 21220,
+                other => u32::from(*other).saturating_add(20_000),
+            };
+            let code = code.as_deref().and_then(|c| c.parse().ok()).unwrap_or(usual);
+            error(shared, *status, code, "Simulated failure.")
+        }
+        // Never answered: see `Shared::enter`.
+        Instead::Hang => error(shared, 500, 20500, "Simulated failure."),
+    }
+}
+
+type Form = Vec<(String, String)>;
+
+fn field<'a>(form: &'a Form, name: &str) -> Option<&'a str> {
+    form.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+}
+
+fn is_sid(sid: &str, prefix: &str) -> bool {
+    sid.len() == 34 && sid.strip_prefix(prefix).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Checks Basic authentication: the account with its token, or an API key with its secret.
+fn authorised(shared: &Shared, req: &HttpRequest, account: &str) -> Result<(), Refused> {
+    let config = &shared.config.twilio;
+    let refuse = |why: &str| Err(Refused(401, 20003, format!("Authenticate: {why}")));
+    let header = req.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let decoded = header.strip_prefix("Basic ").and_then(|b64| STANDARD.decode(b64).ok());
+    let Some((user, secret)) = decoded.as_deref().and_then(|d| std::str::from_utf8(d).ok()?.split_once(':'))
+    else {
+        return refuse("no Basic authentication");
+    };
+    if !is_sid(user, "SK") && user != account {
+        return refuse("invalid username");
+    }
+    if !is_sid(account, "AC") || (!config.account_sid.is_empty() && config.account_sid != account) {
+        return refuse("unknown account");
+    }
+    if config.keys.accept(secret) { Ok(()) } else { refuse("wrong secret") }
+}
+
+/// What every handler does first: count, let faults strike, check who asks, read the form.
+async fn enter(
+    shared: &Shared,
+    req: &HttpRequest,
+    account: &str,
+    body: &[u8],
+) -> Result<(crate::sim::faults::InFlight, Form), HttpResponse> {
+    let text = format!("{} {} {}", req.method(), req.path(), String::from_utf8_lossy(body));
+    let (flight, struck) = shared.enter(req, SERVICE, &text).await;
+    if let Some(instead) = &struck.instead {
+        return Err(refusal(shared, instead));
+    }
+    if !struck.slow.is_zero() {
+        tokio::time::sleep(struck.slow).await;
+    }
+    if let Err(refused) = authorised(shared, req, account) {
+        return Err(refuse(shared, &refused));
+    }
+    if struck.malformed {
+        return Err(HttpResponse::Ok().content_type("text/html").body("<html><body>Bad gateway"));
+    }
+    if struck.cut.is_some() || struck.stall.is_some() {
+        // The request has no effect that the client could learn of.
+        return Err(HttpResponse::Ok().streaming(super::paced::body(
+            std::iter::once((std::time::Duration::ZERO, Bytes::from_static(b"{\"sid\":\"CA"))),
+            &struck,
+            flight,
+        )));
+    }
+    let content_type = req.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if req.method() == actix_web::http::Method::POST
+        && !content_type.starts_with("application/x-www-form-urlencoded")
+    {
+        let refused = Refused(415, 20415, format!("Content-Type {content_type:?} is not a form"));
+        return Err(refuse(shared, &refused));
+    }
+    Ok((flight, form_urlencoded::parse(body).into_owned().collect()))
+}
+
+fn refuse(shared: &Shared, Refused(status, code, message): &Refused) -> HttpResponse {
+    // A call that is over is an answer to expect, not a broken rule.
+    if !matches!(code, 21220 | 20404) {
+        shared.controls.violate(SERVICE, message.clone());
+    }
+    error(shared, *status, *code, message)
+}
+
+fn is_address(number: &str) -> bool {
+    if let Some(rest) = number.strip_prefix("sip:").or_else(|| number.strip_prefix("client:")) {
+        return !rest.is_empty();
+    }
+    number.strip_prefix('+').is_some_and(|digits| {
+        (8..=15).contains(&digits.len())
+            && !digits.starts_with('0')
+            && digits.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+fn is_absolute(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.host_str().is_some())
+}
+
+/// Twilio's own numbers for provoking refusals.
+fn magic(to: &str) -> Option<Refused> {
+    let (code, why) = match to {
+        "+15005550001" => (21217, "Phone number does not appear to be valid"),
+        "+15005550002" => (21214, "'To' phone number cannot be reached"),
+        "+15005550003" => (21215, "Account not authorized to call this country"),
+        "+15005550004" => (21216, "Account not allowed to call this number"),
+        "+15005550009" => (21219, "'To' phone number not verified"),
+        _ => return None,
+    };
+    Some(bad(code, why))
+}
+
+fn check_number(form: &Form, name: &str, range: std::ops::RangeInclusive<u32>, code: u32) -> Result<(), Refused> {
+    match field(form, name) {
+        Some(v) if !v.parse().is_ok_and(|n: u32| range.contains(&n)) => {
+            Err(bad(code, format!("{name} {v} is out of range")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_create(shared: &Shared, form: &Form) -> Result<(), Refused> {
+    let to = field(form, "To").ok_or_else(|| bad(21201, "No 'To' number is specified"))?;
+    let from = field(form, "From").ok_or_else(|| bad(21212, "No 'From' number is specified"))?;
+    if !is_address(to) {
+        return Err(bad(21211, format!("The 'To' number {to} is not a valid phone number.")));
+    }
+    if !is_address(from) {
+        return Err(bad(21212, format!("The 'From' number {from} is not a valid phone number.")));
+    }
+    if let Some(refused) = magic(to) {
+        return Err(refused);
+    }
+    let given = ["Url", "Twiml", "ApplicationSid"].iter().filter(|n| field(form, n).is_some()).count();
+    if given == 0 {
+        return Err(bad(21205, "Url, Twiml or ApplicationSid is required"));
+    }
+    if given > 1 {
+        shared.controls.violate(SERVICE, "more than one of Url, Twiml and ApplicationSid");
+    }
+    check_urls(shared, form)?;
+    check_number(form, "Timeout", 0..=600, 21208)?;
+    check_number(form, "TimeLimit", 1..=14_400, 21208)?;
+    check_number(form, "MachineDetectionTimeout", 3..=59, 21240)?;
+    check_number(form, "MachineDetectionSpeechThreshold", 1_000..=6_000, 21240)?;
+    check_number(form, "MachineDetectionSpeechEndThreshold", 500..=5_000, 21240)?;
+    check_number(form, "MachineDetectionSilenceTimeout", 2_000..=10_000, 21240)?;
+    if !matches!(field(form, "MachineDetection"), None | Some("Enable" | "DetectMessageEnd")) {
+        return Err(bad(21240, "MachineDetection must be Enable or DetectMessageEnd"));
+    }
+    if field(form, "AsyncAmd") == Some("true") && field(form, "AsyncAmdStatusCallback").is_none() {
+        shared.controls.violate(SERVICE, "AsyncAmd without AsyncAmdStatusCallback brings no verdict (21262)");
+    }
+    for (_, event) in form.iter().filter(|(n, _)| n == "StatusCallbackEvent") {
+        if !matches!(event.as_str(), "initiated" | "ringing" | "answered" | "completed") {
+            return Err(bad(21626, format!("StatusCallbackEvent {event} is not known")));
+        }
+    }
+    Ok(())
+}
+
+/// Checks what both a new and a running call may be given.
+fn check_urls(shared: &Shared, form: &Form) -> Result<(), Refused> {
+    for name in ["Url", "FallbackUrl", "StatusCallback", "RecordingStatusCallback"] {
+        let Some(url) = field(form, name) else { continue };
+        if !is_absolute(url) {
+            let code = if name == "StatusCallback" { 21609 } else { 21205 };
+            return Err(bad(code, format!("{name} {url} is not a valid URL")));
+        }
+        if name == "StatusCallback" && url::Url::parse(url).is_ok_and(|u| u.host_str().is_some_and(|h| h.contains('_')))
+        {
+            return Err(bad(21609, "the host name of StatusCallback has an underscore"));
+        }
+    }
+    for name in ["Method", "FallbackMethod", "StatusCallbackMethod"] {
+        if !matches!(field(form, name), None | Some("GET" | "POST")) {
+            return Err(bad(21207, format!("{name} must be GET or POST")));
+        }
+    }
+    if let Some(twiml) = field(form, "Twiml") {
+        if twiml.chars().count() > 4_000 {
+            return Err(bad(32018, "Twiml has more than 4000 characters"));
+        }
+        for fault in twiml_faults(twiml) {
+            shared.controls.violate(SERVICE, fault);
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a document that runs without a URL of its own.
+fn twiml_faults(twiml: &str) -> Vec<String> {
+    use quick_xml::events::Event;
+    let mut faults = Vec::new();
+    let mut reader = quick_xml::Reader::from_str(twiml);
+    let (mut depth, mut roots) = (0u32, 0u32);
+    loop {
+        let (element, opens) = match reader.read_event() {
+            Ok(Event::Start(element)) => (element, true),
+            Ok(Event::Empty(element)) => (element, false),
+            Ok(Event::End(_)) => {
+                depth = depth.saturating_sub(1);
+                continue;
+            }
+            Ok(Event::Eof) => break,
+            Ok(_) => continue,
+            Err(error) => {
+                faults.push(format!("TwiML is not well formed: {error}"));
+                return faults;
+            }
+        };
+        if depth == 0 {
+            roots = roots.saturating_add(1);
+            if element.name().as_ref() != b"Response" {
+                faults.push("the root of TwiML must be Response".to_owned());
+            }
+        }
+        if opens {
+            depth = depth.saturating_add(1);
+        }
+        for attribute in element.attributes() {
+            let Ok(attribute) = attribute else {
+                faults.push("TwiML has a broken attribute".to_owned());
+                continue;
+            };
+            let name = String::from_utf8_lossy(attribute.key.as_ref()).into_owned();
+            let value = String::from_utf8_lossy(&attribute.value).into_owned();
+            if matches!(name.as_str(), "action" | "statusCallback" | "recordingStatusCallback" | "url")
+                && !["http://", "https://", "wss://", "ws://"].iter().any(|s| value.starts_with(s))
+            {
+                faults.push(format!("{name}=\"{value}\" in Twiml must be an absolute URL"));
+            }
+        }
+    }
+    if depth != 0 || roots != 1 {
+        faults.push("TwiML is not well formed: one closed Response is wanted".to_owned());
+    }
+    faults
+}
+
+async fn create(
+    req: HttpRequest,
+    path: web::Path<String>,
+    body: Bytes,
+    shared: web::Data<Shared>,
+) -> HttpResponse {
+    let account = path.into_inner();
+    let (flight, form) = match enter(&shared, &req, &account, &body).await {
+        Ok(entered) => entered,
+        Err(response) => return response,
+    };
+    if let Err(refused) = check_create(&shared, &form) {
+        return refuse(&shared, &refused);
+    }
+    let call = SimCall {
+        sid: format!("CA{:032x}", 0xc0de_0000_0000_0000_u128.saturating_add(u128::from(shared.number()))),
+        account_sid: account,
+        from: field(&form, "From").unwrap_or_default().to_owned(),
+        to: field(&form, "To").unwrap_or_default().to_owned(),
+        direction: "outbound-api".to_owned(),
+        status: "queued".to_owned(),
+        parameters: form,
+        created_ms: jiff::Timestamp::now().as_millisecond(),
+        updates: Vec::new(),
+    };
+    shared.calls.create(&call);
+    flight.finish();
+    HttpResponse::Created().json(show(&call))
+}
+
+async fn update(
+    req: HttpRequest,
+    path: web::Path<(String, String)>,
+    body: Bytes,
+    shared: web::Data<Shared>,
+) -> HttpResponse {
+    let (account, sid) = path.into_inner();
+    let (flight, form) = match enter(&shared, &req, &account, &body).await {
+        Ok(entered) => entered,
+        Err(response) => return response,
+    };
+    let Some(call) = shared.calls.get(&sid) else { return refuse(&shared, &not_found(&req)) };
+    let change = match change(&shared, &call, &form) {
+        Ok(change) => change,
+        Err(refused) => return refuse(&shared, &refused),
+    };
+    if let Some(change) = change {
+        shared.calls.apply(&sid, &change);
+    }
+    flight.finish();
+    HttpResponse::Ok().json(shared.calls.get(&sid).as_ref().map(show))
+}
+
+fn change(shared: &Shared, call: &SimCall, form: &Form) -> Result<Option<CallUpdate>, Refused> {
+    let not_in_progress = || bad(21220, "Call is not in-progress. Cannot redirect.");
+    if call.is_over() {
+        return Err(not_in_progress());
+    }
+    check_urls(shared, form)?;
+    let early = matches!(call.status.as_str(), "queued" | "ringing" | "initiated");
+    match (field(form, "Status"), field(form, "Twiml"), field(form, "Url")) {
+        (Some("completed"), _, _) => Ok(Some(CallUpdate::Completed)),
+        (Some("canceled"), _, _) if early => Ok(Some(CallUpdate::Canceled)),
+        (Some("canceled"), _, _) => Err(not_in_progress()),
+        (Some(other), _, _) => Err(bad(21218, format!("Status {other} is not possible"))),
+        (None, Some(_), Some(_)) => Err(bad(21205, "Twiml and Url exclude each other")),
+        (None, None, None) => Ok(None),
+        (None, _, _) if early => Err(not_in_progress()),
+        (None, Some(twiml), None) => Ok(Some(CallUpdate::Twiml { twiml: twiml.to_owned() })),
+        (None, None, Some(url)) => Ok(Some(CallUpdate::Url {
+            url: url.to_owned(),
+            method: field(form, "Method").unwrap_or("POST").to_owned(),
+        })),
+    }
+}
+
+async fn fetch(
+    req: HttpRequest,
+    path: web::Path<(String, String)>,
+    shared: web::Data<Shared>,
+) -> HttpResponse {
+    let (account, sid) = path.into_inner();
+    match enter(&shared, &req, &account, b"").await {
+        Err(response) => response,
+        Ok((flight, _)) => match shared.calls.get(&sid) {
+            None => refuse(&shared, &not_found(&req)),
+            Some(call) => {
+                flight.finish();
+                HttpResponse::Ok().json(show(&call))
+            }
+        },
+    }
+}
+
+async fn list(req: HttpRequest, path: web::Path<String>, shared: web::Data<Shared>) -> HttpResponse {
+    let account = path.into_inner();
+    let (flight, _) = match enter(&shared, &req, &account, b"").await {
+        Ok(entered) => entered,
+        Err(response) => return response,
+    };
+    let query: Form = form_urlencoded::parse(req.query_string().as_bytes()).into_owned().collect();
+    let size: usize = match field(&query, "PageSize").map_or(Ok(50), str::parse) {
+        Ok(size) if (1..=1_000).contains(&size) => size,
+        _ => return refuse(&shared, &bad(20008, "PageSize must be 1 to 1000")),
+    };
+    let page: usize = field(&query, "Page").and_then(|p| p.parse().ok()).unwrap_or(0);
+    let matching: Vec<SimCall> = shared
+        .calls
+        .all()
+        .into_iter()
+        .filter(|call| {
+            field(&query, "Status").is_none_or(|s| s == call.status)
+                && field(&query, "To").is_none_or(|to| to == call.to)
+                && field(&query, "From").is_none_or(|from| from == call.from)
+        })
+        .collect();
+    let from = page.saturating_mul(size);
+    let shown: Vec<Value> = matching.iter().skip(from).take(size).map(show).collect();
+    let more = matching.len() > from.saturating_add(size);
+    let uri = |page: usize| {
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in query.iter().filter(|(n, _)| n != "Page" && n != "PageSize") {
+            pairs.append_pair(name, value);
+        }
+        pairs.append_pair("PageSize", &size.to_string()).append_pair("Page", &page.to_string());
+        format!("{}?{}", req.path(), pairs.finish())
+    };
+    flight.finish();
+    HttpResponse::Ok().json(json!({
+        "calls": shown, "page": page, "page_size": size, "start": from,
+        "end": from.saturating_add(shown_end(size, matching.len().saturating_sub(from))),
+        "uri": uri(page), "first_page_uri": uri(0),
+        "next_page_uri": more.then(|| uri(page.saturating_add(1))),
+        "previous_page_uri": page.checked_sub(1).map(uri),
+    }))
+}
+
+fn shown_end(size: usize, left: usize) -> usize {
+    size.min(left).saturating_sub(1)
+}
+
+async fn elsewhere(req: HttpRequest, path: web::Path<String>, shared: web::Data<Shared>) -> HttpResponse {
+    match enter(&shared, &req, &path.into_inner(), b"").await {
+        Err(response) => response,
+        Ok(_) => refuse(&shared, &not_found(&req)),
+    }
+}
+
+fn not_found(req: &HttpRequest) -> Refused {
+    Refused(404, 20404, format!("The requested resource {} was not found", req.path()))
+}
+
+/// A call in Twilio's words; what Twilio sends as strings is a string.
+fn show(call: &SimCall) -> Value {
+    let created = jiff::Timestamp::from_millisecond(call.created_ms)
+        .ok()
+        .map(|at| at.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string());
+    let uri = format!("/2010-04-01/Accounts/{}/Calls/{}", call.account_sid, call.sid);
+    json!({
+        "sid": call.sid, "account_sid": call.account_sid, "api_version": "2010-04-01",
+        "status": call.status, "direction": call.direction,
+        "to": call.to, "to_formatted": call.to, "from": call.from, "from_formatted": call.from,
+        "date_created": created, "date_updated": created,
+        "start_time": (call.status != "queued").then_some(created),
+        "end_time": null, "duration": call.is_over().then_some("0"),
+        "price": null, "price_unit": "USD", "answered_by": null, "queue_time": "0",
+        "parent_call_sid": null, "caller_name": null, "forwarded_from": null, "phone_number_sid": null,
+        "trunk_sid": null, "group_sid": null, "annotation": null,
+        "uri": format!("{uri}.json"),
+        "subresource_uris": {"recordings": format!("{uri}/Recordings.json")},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_e164_or_sip_or_client() {
+        for good in ["+12025550143", "sip:a@example.com", "client:browser"] {
+            assert!(is_address(good), "{good}");
+        }
+        for wrong in ["", "12025550143", "+1202", "+0202555014", "sip:", "+1 202 555 0143"] {
+            assert!(!is_address(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn twiml_must_be_well_formed_with_absolute_urls() {
+        let good = "<?xml version=\"1.0\"?><Response><Dial action=\"https://a.example/x\">\
+            <Number>+12025550143</Number></Dial></Response>";
+        assert_eq!(twiml_faults(good), Vec::<String>::new());
+        for wrong in [
+            "<Response><Hangup/>",
+            "<Respons/>",
+            "hello",
+            "<Response><Dial action=\"/x\"/></Response>",
+            "<Response/><Response/>",
+        ] {
+            assert!(!twiml_faults(wrong).is_empty(), "{wrong}");
+        }
+    }
+}
