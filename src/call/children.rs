@@ -148,7 +148,14 @@ impl Children {
     /// Starts the mind, with what went before if anything did.
     pub fn start_mind(&mut self, home: &Home, state: Option<&ResumeState>) {
         let generation = self.mind.next();
-        let actor = super::mind::make(generation, home, state);
+        let whose = super::mind::Whose {
+            services: &home.services,
+            facts: &home.facts,
+            customer: home.customer.as_ref(),
+            events: home.call.clone().recipient(),
+            t0: home.media.t0(),
+        };
+        let actor = super::mind::make(generation, whose, state);
         self.mind.start(actor, Child::Dialogue, home.call.clone());
     }
 

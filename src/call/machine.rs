@@ -4,7 +4,7 @@
 //! decides what is remembered. Every state takes every event; what is stale is dropped.
 
 use super::messages::{Departure, NextStep, StreamEvent};
-use super::playback::{Playback, Played, join_words, unsent_part};
+use super::playback::{Playback, Played, RESPEAK_MS, join_words, unsent_part};
 use super::reply::{After, Kind, Reply};
 use super::turn::BargeInRules;
 use crate::call::dialogue::messages::{Fate, Then, Thought};
@@ -265,8 +265,6 @@ const CLOSING: Duration = Duration::from_secs(2);
 const DIGIT_GAP: Duration = Duration::from_secs(2);
 /// Longest entry by keys.
 const MAX_DIGITS: usize = 32;
-/// Less of a sentence than this was sent: it is said again from its start.
-const RESPEAK_MS: u64 = 1_000;
 
 type Effects = Vec<Effect>;
 
@@ -1138,7 +1136,7 @@ impl CallMachine {
                 for reply in &self.replies {
                     for (i, text) in reply.handed.iter().enumerate().skip(reply.voiced) {
                         let sentence = u32::try_from(i).unwrap_or(u32::MAX);
-                        let sent_ms = playback.retract(reply.id, sentence);
+                        let sent_ms = playback.abandon(reply.id, sentence);
                         let text =
                             if sent_ms < RESPEAK_MS { text.clone() } else { unsent_part(text, sent_ms) };
                         again.push((reply.id, sentence, text, reply.cache));

@@ -1,18 +1,23 @@
 //! Puts a call's mind together: its machine, models, desk and clock.
 
-use super::children::Home;
 use super::desk::BookingDesk;
 use super::dialogue::actor::{DialogueActor, Parts, Summariser};
 use super::dialogue::machine::{DialogueMachine, Settings};
+use super::dialogue::messages::DialogueEvent;
+use super::services::CallServices;
 use crate::dialogue::prompt::{CallerFacts, PromptContext};
+use crate::domain::appointment::Customer;
+use crate::domain::call::CallFacts;
 use crate::domain::ids::Generation;
 use crate::domain::turn::ResumeState;
 use crate::observe::clock::unix_now;
 use crate::provider::llm::{ChatMessage, ChatModel, ChatRequest, ToolChoice};
+use actix::Recipient;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Instructions for the digest of what no longer fits into the history.
 const DIGEST: &str = "Summarise this part of a phone conversation between a caller and a receptionist in at most five \
@@ -34,22 +39,36 @@ impl Summariser for Digest {
     }
 }
 
+/// Whose mind it is to be.
+pub struct Whose<'a> {
+    /// What all calls of this thread share.
+    pub services: &'a CallServices,
+    /// The call.
+    pub facts: &'a CallFacts,
+    /// Who calls, if known.
+    pub customer: Option<&'a Customer>,
+    /// Who hears what it thinks.
+    pub events: Recipient<DialogueEvent>,
+    /// The zero of the call's clock.
+    pub t0: Instant,
+}
+
 /// A mind for this call, with what went before if anything did.
-pub fn make(generation: Generation, home: &Home, state: Option<&ResumeState>) -> DialogueActor {
-    let services = &home.services;
+pub fn make(generation: Generation, whose: Whose<'_>, state: Option<&ResumeState>) -> DialogueActor {
+    let services = whose.services;
     let mut settings = Settings::new(&services.config.llm, &services.config.call);
     settings.has_fallback = services.fallback.is_some();
     let context = PromptContext {
         profile: Arc::clone(&services.profile),
-        caller: caller_facts(home),
+        caller: caller_facts(whose.facts, whose.customer),
         outbound: None,
         resumed: state.is_some(),
     };
     let desk = BookingDesk::new(
         Arc::clone(&services.profile),
         services.db.clone(),
-        home.facts.clone(),
-        home.customer.clone(),
+        whose.facts.clone(),
+        whose.customer.cloned(),
         services.transfer_number.clone(),
         Rc::new(unix_now),
     );
@@ -62,23 +81,23 @@ pub fn make(generation: Generation, home: &Home, state: Option<&ResumeState>) ->
         desk: Rc::new(desk),
         summariser: Some(Rc::new(Digest(Rc::clone(&services.summary_model)))),
         local_time: Box::new(move || local_time(&timezone)),
-        events: home.call.clone().recipient(),
+        events: whose.events,
         generation,
-        t0: home.media.t0(),
+        t0: whose.t0,
         life: None,
     })
 }
 
-fn caller_facts(home: &Home) -> CallerFacts {
-    let number = home.facts.caller.number();
+fn caller_facts(facts: &CallFacts, customer: Option<&Customer>) -> CallerFacts {
+    let number = facts.caller.number();
     CallerFacts {
-        name: home.customer.as_ref().and_then(|c| c.name.clone()),
+        name: customer.and_then(|c| c.name.clone()),
         number_ending: number.map(|n| {
             let digits: Vec<char> = n.as_str().chars().collect();
             digits.iter().skip(digits.len().saturating_sub(4)).collect()
         }),
-        returning: home.customer.is_some(),
-        known: home.customer.as_ref().and_then(|c| c.notes.clone()).into_iter().collect(),
+        returning: customer.is_some(),
+        known: customer.and_then(|c| c.notes.clone()).into_iter().collect(),
     }
 }
 

@@ -17,6 +17,8 @@ const BYTES_PER_MS: usize = 8;
 const SILENCE: u8 = 0xFF;
 /// Speaking rate assumed while a sentence's length is not known yet, ms a character.
 const MS_PER_CHAR: u64 = 66;
+/// Less of a sentence than this was sent: it is said again from its start (`decisions.md`, "TTS cut mid-sentence").
+pub const RESPEAK_MS: u64 = 1_000;
 /// Sent in one go once the lead has fallen below its target: one write for several frames.
 const BURST: Duration = Duration::from_millis(100);
 
@@ -199,26 +201,51 @@ impl Playback {
         }
     }
 
-    /// Takes back what of this sentence was not sent; the sentence is forgotten if nothing was, else it ends where
-    /// it stands. Returns the milliseconds of it that were sent.
+    /// Takes back what of this sentence was not sent; more audio of it may follow (another voice goes on with it).
+    /// Returns the milliseconds of it that were sent so far.
     pub fn retract(&mut self, reply: ReplyId, sentence: u32) -> u64 {
+        let Some(sent_ms) = self.take_back(reply, sentence) else { return 0 };
         let Some(last) = self.segments.back_mut() else { return 0 };
+        if last.sent > 0 {
+            // What was sent stays sent and gets its own mark; its words are told with the part that says them whole.
+            let whole = std::mem::take(&mut last.text);
+            last.complete = true;
+            let rest = if sent_ms < RESPEAK_MS { whole.clone() } else { unsent_part(&whole, sent_ms) };
+            if sent_ms >= RESPEAK_MS {
+                last.text = said_part(&whole, &rest);
+            }
+            self.begin_sentence(reply, sentence, &rest);
+        }
+        sent_ms
+    }
+
+    /// Takes back what of this sentence was not sent and closes it: its voice is gone, and whoever speaks it next
+    /// begins it anew. Returns the milliseconds of it that were sent.
+    pub fn abandon(&mut self, reply: ReplyId, sentence: u32) -> u64 {
+        let Some(sent_ms) = self.take_back(reply, sentence) else { return 0 };
+        let Some(last) = self.segments.back_mut() else { return 0 };
+        if last.sent == 0 {
+            self.segments.pop_back();
+        } else {
+            let whole = std::mem::take(&mut last.text);
+            if sent_ms >= RESPEAK_MS {
+                last.text = said_part(&whole, &unsent_part(&whole, sent_ms));
+            }
+            last.complete = true;
+        }
+        sent_ms
+    }
+
+    /// Empties the queue of the sentence announced last, if it is this one and still open.
+    fn take_back(&mut self, reply: ReplyId, sentence: u32) -> Option<u64> {
+        let last = self.segments.back_mut()?;
         if last.reply != reply || last.sentence != sentence || last.mark.is_some() {
-            return 0;
+            return None;
         }
         let keep = self.buffer.len().saturating_sub(last.queued);
         self.buffer.truncate(keep);
         last.queued = 0;
-        let sent_ms = (last.sent / BYTES_PER_MS) as u64;
-        if last.sent == 0 {
-            self.segments.pop_back();
-        } else {
-            // What was sent stays sent: its words count as heard by time, and its mark follows.
-            let all = last.text.chars().count() as u64 * MS_PER_CHAR;
-            last.text = words_within(&last.text, sent_ms, all.max(sent_ms));
-            last.complete = true;
-        }
-        sent_ms
+        Some((last.sent / BYTES_PER_MS) as u64)
     }
 
     /// Whether there is room for more audio.
@@ -403,6 +430,13 @@ pub fn unsent_part(text: &str, sent_ms: u64) -> String {
         position += word.chars().count() + 1;
     }
     next_word.and_then(|i| words.get(i..)).unwrap_or_default().join(" ")
+}
+
+/// The words of `whole` before its ending `rest`.
+fn said_part(whole: &str, rest: &str) -> String {
+    let words: Vec<&str> = whole.split_whitespace().collect();
+    let said = words.len().saturating_sub(rest.split_whitespace().count());
+    words.get(..said).unwrap_or_default().join(" ")
 }
 
 /// Appends words with one space between.

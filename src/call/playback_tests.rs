@@ -135,18 +135,55 @@ fn a_reply_of_which_nothing_was_sent_is_withdrawn_without_a_clear() {
 }
 
 #[test]
-fn a_retracted_sentence_leaves_what_was_sent_and_tells_how_much() {
+fn a_retracted_sentence_goes_on_in_another_voice_and_is_told_once() {
     let mut p = playback();
     p.begin_sentence(R1, 0, "one two three");
     p.audio(R1, 0, &[1; 8 * 3_000]);
     pull(&mut p, at(0));
     assert_eq!(p.retract(R1, 0), 500);
-    let (wire, next) = pull(&mut p, at(10));
-    assert_eq!(wire.log, ['m']);
+    let (first, next) = pull(&mut p, at(10));
+    assert_eq!(first.log, ['m'], "what was sent gets its mark");
     assert_eq!(next, None);
-    p.begin_sentence(R1, 0, "again");
-    assert!(p.audio(R1, 0, &[1; 160]));
-    assert_eq!(p.retract(R1, 0), 0);
+    assert!(p.audio(R1, 0, &[1; 160]), "the other voice goes on without announcing the sentence again");
+    p.end_sentence(R1, 0);
+    let (second, _) = pull(&mut p, at(500));
+    let heard: Vec<String> =
+        [&first.marks[0], &second.marks[0]].into_iter().flat_map(|m| p.mark(m)).map(|s| s.text).collect();
+    assert_eq!(heard.join(" ").trim(), "one two three");
+}
+
+#[test]
+fn a_long_part_of_a_sentence_is_not_said_again() {
+    let mut p = playback();
+    let text = "first clause of this sentence, second clause of it, and the third";
+    p.begin_sentence(R1, 0, text);
+    p.audio(R1, 0, &[1; 8 * 5_000]);
+    let mut marks = Vec::new();
+    for ms in (0..2_000).step_by(50) {
+        marks.extend(pull(&mut p, at(ms)).0.marks);
+    }
+    let sent = p.retract(R1, 0);
+    assert!(sent > 2_000);
+    let rest = unsent_part(text, sent);
+    assert_eq!(rest, "and the third");
+    p.audio(R1, 0, &[1; 160]);
+    p.end_sentence(R1, 0);
+    for ms in (2_000..4_000).step_by(50) {
+        marks.extend(pull(&mut p, at(ms)).0.marks);
+    }
+    let heard: Vec<String> = marks.iter().flat_map(|m| p.mark(m)).map(|s| s.text).collect();
+    assert_eq!(heard.join(" "), text);
+}
+
+#[test]
+fn an_abandoned_sentence_is_begun_anew() {
+    let mut p = playback();
+    p.begin_sentence(R1, 0, "one two three");
+    p.audio(R1, 0, &[1; 800]);
+    assert_eq!(p.abandon(R1, 0), 0);
+    assert!(!p.is_audible());
+    assert!(!p.audio(R1, 0, &[1; 160]), "nothing is open");
+    assert!(p.begin_sentence(R1, 0, "one two three"));
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! The HTTP clients of one worker thread, and what every vendor's client needs around them.
 //!
-//! awc's own time limit ends at the response head; everything after it is limited here. A body that is cut off
-//! after a complete chunk looks to awc like its end, so that lengths are checked here too.
+//! awc's own time limit ends at the response head; everything after it is limited here. A body whose connection ends
+//! too early looks to awc like a complete one: `wire_end` tells them apart.
+
+mod wire_end;
 
 use super::{ProviderError, ProviderErrorKind};
 use awc::ClientResponse;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
-use awc::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use awc::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
 use bytes::Bytes;
 use futures_util::stream::{self, LocalBoxStream, Stream, StreamExt};
 use rustls::pki_types::CertificateDer;
@@ -16,6 +18,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use wire_end::{OwnTcp, WhenItEnds};
 
 /// How long an unused connection is kept. Long enough to survive a caller who thinks.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
@@ -60,7 +63,11 @@ pub fn build(extra_ca_pem: Option<&[u8]>, connect_timeout: Duration) -> Result<H
     // Refused only if one is installed already, which is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
     let tls = tls_config(extra_ca_pem)?;
-    Ok(HttpClients { http: client(&tls, connect_timeout), ws: client(&tls, connect_timeout) })
+    Ok(HttpClients {
+        http: client(&tls, connect_timeout, WhenItEnds::Fail),
+        // A WebSocket has an end of its own.
+        ws: client(&tls, connect_timeout, WhenItEnds::End),
+    })
 }
 
 fn tls_config(extra_ca_pem: Option<&[u8]>) -> Result<Arc<rustls::ClientConfig>, HttpSetupError> {
@@ -86,8 +93,9 @@ fn tls_config(extra_ca_pem: Option<&[u8]>) -> Result<Arc<rustls::ClientConfig>, 
     Ok(Arc::new(config))
 }
 
-fn client(tls: &Arc<rustls::ClientConfig>, connect_timeout: Duration) -> awc::Client {
+fn client(tls: &Arc<rustls::ClientConfig>, connect_timeout: Duration, end: WhenItEnds) -> awc::Client {
     let connector = awc::Connector::new()
+        .connector(OwnTcp::new(end))
         .rustls_0_23(Arc::clone(tls))
         .limit(0)
         .timeout(connect_timeout)
@@ -193,35 +201,31 @@ pub fn body(
     vendor: &'static str,
     response: ClientResponse,
 ) -> LocalBoxStream<'static, Result<Bytes, ProviderError>> {
-    let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let headers = response.headers();
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let missing = length.and_then(|length| length.trim().parse::<u64>().ok());
-    checked(vendor, response, missing)
-}
-
-fn checked<S>(
-    vendor: &'static str,
-    payload: S,
-    missing: Option<u64>,
-) -> LocalBoxStream<'static, Result<Bytes, ProviderError>>
-where
-    S: Stream<Item = Result<Bytes, PayloadError>> + Unpin + 'static,
-{
-    let cut = move || ProviderError::new(vendor, ProviderErrorKind::Closed, "body_cut");
-    stream::unfold(Some((payload, missing)), move |state| async move {
-        let (mut payload, missing) = state?;
-        match payload.next().await {
+    // Without either, the end of the connection is the end of the body (HTTP/1.0).
+    let framed = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    stream::unfold(Some((response, missing)), move |state| async move {
+        let (mut response, missing) = state?;
+        let (kind, code) = match response.next().await {
             Some(Ok(bytes)) => {
                 let taken = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 let missing = missing.map(|missing| missing.saturating_sub(taken));
-                Some((Ok(bytes), Some((payload, missing))))
+                return Some((Ok(bytes), Some((response, missing))));
             }
-            Some(Err(PayloadError::Io(_) | PayloadError::Incomplete(_))) => Some((Err(cut()), None)),
-            Some(Err(_)) => {
-                Some((Err(ProviderError::new(vendor, ProviderErrorKind::Protocol, "bad_body")), None))
+            None if missing.is_none_or(|missing| missing == 0) => return None,
+            Some(Err(PayloadError::Io(error) | PayloadError::Incomplete(Some(error))))
+                if !framed && error.kind() == io::ErrorKind::UnexpectedEof =>
+            {
+                return None;
             }
-            None if missing.is_some_and(|missing| missing > 0) => Some((Err(cut()), None)),
-            None => None,
-        }
+            None | Some(Err(PayloadError::Io(_) | PayloadError::Incomplete(_))) => {
+                (ProviderErrorKind::Closed, "body_cut")
+            }
+            Some(Err(_)) => (ProviderErrorKind::Protocol, "bad_body"),
+        };
+        Some((Err(ProviderError::new(vendor, kind, code)), None))
     })
     .boxed_local()
 }

@@ -173,8 +173,20 @@ impl DialogueActor {
             return;
         };
         let events = wrap_stream::<_, Self>(events(voice.model, req, request));
-        let handle = ctx.spawn(events.map(|event, act, ctx| act.step(event, ctx)).finish());
+        let handle = ctx.spawn(events.map(move |event, act, ctx| act.tell(req, event, ctx)).finish());
         self.request = Some(InFlight { req, gate: voice.gate, handle, reported: false });
+    }
+
+    /// Passes on what came of a request. After its last event it is in flight no more.
+    fn tell(&mut self, req: u32, event: Event, ctx: &mut Context<Self>) {
+        let last = matches!(event, Event::Finished { .. } | Event::Failed { .. });
+        self.step(event, ctx);
+        if last
+            && let Some(over) = self.request.take_if(|r| r.req == req)
+            && !over.reported
+        {
+            over.gate.given_up();
+        }
     }
 
     /// Drops the request in flight, which cancels it.

@@ -411,8 +411,8 @@ impl DialogueMachine {
         }
         match &active.stage {
             Stage::Asking(asking) if !asking.tokens => {
-                fx.push(Effect::Abort { req: asking.req });
                 fx.push(Effect::Report { model: Model::Primary, ok: false });
+                fx.push(Effect::Abort { req: asking.req });
                 self.fall_back(at, "slow", fx);
             }
             Stage::Waiting { .. } => self.fall_back(at, "slow", fx),

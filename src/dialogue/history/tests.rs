@@ -156,6 +156,20 @@ fn the_oldest_groups_are_dropped_whole_and_live_on_as_a_summary() {
 }
 
 #[test]
+fn words_dropped_before_their_turn_was_taken_back_do_not_come_twice() {
+    let mut h = History::new(Limits { turns: 1, tokens: 6_000 });
+    h.answer(r(1), "I want");
+    for _ in 0..GROUP_ENTRIES {
+        h.said("One moment.");
+    }
+    h.trim();
+    assert!(h.to_summarise().unwrap().contains("Caller: I want"));
+    h.withdraw(r(1));
+    h.answer(r(2), "I want a haircut");
+    assert_eq!(user_words(&h.messages("S")), ["a", "haircut"]);
+}
+
+#[test]
 fn without_a_summariser_the_last_dropped_words_have_to_do() {
     let mut h = History::new(Limits { turns: 1, tokens: 6_000 });
     h.answer(r(1), &"old ".repeat(1_000));

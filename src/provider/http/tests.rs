@@ -123,11 +123,20 @@ async fn a_server_that_hangs_up_before_it_answers_is_closed() {
 }
 
 #[actix::test]
-async fn a_body_shorter_than_it_said_is_cut() {
-    let url = raw_server(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").await;
-    let (bytes, error) = collect(&url).await;
-    assert_eq!(bytes, b"abc");
-    assert_eq!(error.map(|e| (e.kind, e.code)), Some((ProviderErrorKind::Closed, "body_cut".into())));
+async fn a_body_that_ends_too_early_is_cut() {
+    for answer in [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".as_slice(),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
+    ] {
+        let url = raw_server(answer).await;
+        let (bytes, error) = collect(&url).await;
+        let answer = String::from_utf8_lossy(answer);
+        assert_eq!(bytes, b"abc", "{answer}");
+        let error = error.map(|error| (error.kind, error.code));
+        assert_eq!(error, Some((ProviderErrorKind::Closed, "body_cut".into())), "{answer}");
+    }
 }
 
 #[actix::test]
@@ -135,6 +144,7 @@ async fn a_whole_body_is_no_error() {
     for answer in [
         b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc".as_slice(),
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\nabc",
     ] {
         let url = raw_server(answer).await;
         assert_eq!(collect(&url).await, (b"abc".to_vec(), None));

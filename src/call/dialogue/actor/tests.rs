@@ -292,7 +292,7 @@ async fn a_model_that_hangs_is_dropped_for_the_fallback_after_five_seconds() {
     let took = begun.elapsed();
     assert!(took >= Duration::from_secs(5) && took < Duration::from_millis(5_200), "{took:?}");
     assert_eq!(mind.primary.open.get(), 0, "the hanging request was dropped");
-    assert_eq!(*mind.gate.reports.borrow(), [false]);
+    assert_eq!((mind.gate.reports.borrow().as_slice(), mind.gate.given_up.get()), (&[false][..], 0));
 }
 
 #[actix::test]
@@ -307,6 +307,11 @@ async fn a_fault_before_the_first_token_is_retried_and_a_refusal_is_not() {
     refused.answer(1, "Hello?").await;
     assert_eq!(sentences(&refused.until_end().await), ["From the fallback."]);
     assert_eq!(refused.primary.requests.borrow().len(), 1);
+
+    let mut malformed = mind([Act::Fail(ProviderErrorKind::Refused)], 0);
+    malformed.answer(1, "Hello?").await;
+    malformed.until_end().await;
+    assert_eq!((malformed.gate.reports.borrow().len(), malformed.gate.given_up.get()), (0, 1));
 }
 
 #[actix::test]
