@@ -57,7 +57,7 @@ impl Default for SttConfig {
             smart_format: false,
             keep_alive_ms: 4_000,
             connect_timeout_ms: 3_000,
-            stall_ms: 5_000,
+            stall_ms: 3_000,
             gap_buffer_ms: 5_000,
             reconnect_ms: 250,
             reconnect_max_ms: 5_000,

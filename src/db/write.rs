@@ -13,6 +13,9 @@ use diesel::prelude::*;
 use diesel::upsert::excluded;
 use std::fmt;
 
+#[cfg(test)]
+type TestJob = std::sync::Arc<dyn Fn(&mut AnyConnection) -> Result<(), DbError> + Send + Sync>;
+
 /// One write. Writes are applied in the order in which they were queued.
 #[derive(Clone)]
 pub enum Write {
@@ -95,7 +98,7 @@ pub enum Write {
     },
     /// Whatever a test wants to happen in the writer.
     #[cfg(test)]
-    Test(std::sync::Arc<dyn Fn(&mut AnyConnection) -> Result<(), DbError> + Send + Sync>),
+    Test(TestJob),
 }
 
 impl Write {

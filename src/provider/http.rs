@@ -5,6 +5,7 @@
 
 mod wire_end;
 
+use super::stt::deepgram::KeepRefusals;
 use super::{ProviderError, ProviderErrorKind};
 use awc::ClientResponse;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
@@ -64,9 +65,9 @@ pub fn build(extra_ca_pem: Option<&[u8]>, connect_timeout: Duration) -> Result<H
     drop(rustls::crypto::ring::default_provider().install_default());
     let tls = tls_config(extra_ca_pem)?;
     Ok(HttpClients {
-        http: client(&tls, connect_timeout, WhenItEnds::Fail),
-        // A WebSocket has an end of its own.
-        ws: client(&tls, connect_timeout, WhenItEnds::End),
+        http: client(&tls, connect_timeout, WhenItEnds::Fail, false),
+        // A WebSocket has an end of its own, and the reason of a refused handshake is worth keeping.
+        ws: client(&tls, connect_timeout, WhenItEnds::End, true),
     })
 }
 
@@ -93,7 +94,12 @@ fn tls_config(extra_ca_pem: Option<&[u8]>) -> Result<Arc<rustls::ClientConfig>, 
     Ok(Arc::new(config))
 }
 
-fn client(tls: &Arc<rustls::ClientConfig>, connect_timeout: Duration, end: WhenItEnds) -> awc::Client {
+fn client(
+    tls: &Arc<rustls::ClientConfig>,
+    connect_timeout: Duration,
+    end: WhenItEnds,
+    keep_refusals: bool,
+) -> awc::Client {
     let connector = awc::Connector::new()
         .connector(OwnTcp::new(end))
         .rustls_0_23(Arc::clone(tls))
@@ -102,7 +108,8 @@ fn client(tls: &Arc<rustls::ClientConfig>, connect_timeout: Duration, end: WhenI
         .handshake_timeout(connect_timeout)
         .conn_keep_alive(KEEP_ALIVE)
         .conn_lifetime(LIFETIME);
-    awc::Client::builder().connector(connector).disable_timeout().disable_redirects().finish()
+    let builder = awc::Client::builder().connector(connector).disable_timeout().disable_redirects();
+    if keep_refusals { builder.wrap(KeepRefusals).finish() } else { builder.finish() }
 }
 
 /// Puts an awc failure into the words that decide what to do about it.

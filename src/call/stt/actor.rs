@@ -194,6 +194,8 @@ impl Ear {
                     self.take_due(&mut events);
                 }
                 Wake::Audio => {
+                    // A source that is ready without audio must not keep the thread to itself.
+                    tokio::task::consume_budget().await;
                     ready = self.audio.ready();
                     self.take_audio(&mut events);
                 }

@@ -8,9 +8,8 @@ use super::buffer::AudioBuffer;
 use super::clock::{AudioClock, BYTES_PER_MS, position, seconds};
 use super::link::Link;
 use super::messages::Heard;
-use super::utterance::{Assembler, AssemblySettings, Step};
-use crate::config::call::CallConfig;
-use crate::config::stt::SttConfig;
+pub use super::signals::{EarSettings, Effect, Event, TimerId};
+use super::utterance::{Assembler, Step};
 use crate::domain::audit::AuditEvent;
 use crate::domain::time::CallTime;
 use crate::provider::stt::SttMessage;
@@ -27,112 +26,6 @@ const FINISH_LIMIT: Duration = Duration::from_secs(2);
 const FINISH_DRAIN: Duration = Duration::from_secs(1);
 /// A hint that speech began is no hint any more when it is older than this.
 const HINT_LIMIT: Duration = Duration::from_secs(2);
-
-/// What the ear has to know.
-#[derive(Clone, Debug)]
-pub struct EarSettings {
-    /// How utterances are assembled.
-    pub assembly: AssemblySettings,
-    /// Interval of keep-alives while no audio is sent.
-    pub keep_alive: Duration,
-    /// Audio with voice in it without an answer for this long: the connection is replaced.
-    pub stall: Duration,
-    /// Audio kept, bytes.
-    pub keep: u64,
-    /// First wait before a reconnect; doubles.
-    pub reconnect: Duration,
-    /// Longest wait before a reconnect.
-    pub reconnect_max: Duration,
-    /// Failures in a row after which the ear gives up.
-    pub max_reconnects: u32,
-    /// Most audio in one frame, bytes; at least 1.
-    pub join: usize,
-}
-
-impl EarSettings {
-    /// The settings a configuration implies.
-    pub fn new(stt: &SttConfig, call: &CallConfig) -> Self {
-        let join = u64::from(stt.join_ms.clamp(1, 1_000)).saturating_mul(BYTES_PER_MS);
-        Self {
-            assembly: AssemblySettings::new(stt, call),
-            keep_alive: Duration::from_millis(stt.keep_alive_ms.max(1)),
-            stall: Duration::from_millis(stt.stall_ms.max(1)),
-            keep: u64::from(stt.gap_buffer_ms).saturating_mul(BYTES_PER_MS),
-            reconnect: Duration::from_millis(stt.reconnect_ms),
-            reconnect_max: Duration::from_millis(stt.reconnect_max_ms),
-            max_reconnects: stt.max_reconnects,
-            join: usize::try_from(join).unwrap_or(320),
-        }
-    }
-}
-
-/// A timer of the machine's; setting one replaces the one of the same name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TimerId {
-    /// The wait before a reconnect is over.
-    Reconnect,
-    /// A keep-alive may be due.
-    KeepAlive,
-    /// More of the audio that waits may be sent.
-    Pump,
-    /// A deadline of the open utterance.
-    Utterance,
-    /// A stage of the end is over.
-    Finish,
-}
-
-/// What happens to the ear.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// The ear begins.
-    Start,
-    /// Audio of the caller came (mu-law).
-    Audio(Bytes),
-    /// Whether there is voice in the audio from here on, as measured on the spot.
-    Voice(bool),
-    /// The connection is open.
-    Connected,
-    /// The connection could not be opened.
-    ConnectFailed(ProviderError),
-    /// A message came, with times of the connection.
-    Message(SttMessage),
-    /// The connection ended; without an error it was an orderly close.
-    Closed(Option<ProviderError>),
-    /// A timer ran out.
-    Timer(TimerId),
-    /// What is buffered is to be settled now.
-    Finalize,
-    /// The audio ends: last words are to be collected.
-    Finish,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Open a connection; how many failed before it in a row.
-    Connect {
-        /// 0 for the first.
-        attempt: u32,
-    },
-    /// Send audio: one frame, never empty.
-    SendAudio(Bytes),
-    /// Send a keep-alive.
-    SendKeepAlive,
-    /// Ask for what is buffered to be settled.
-    SendFinalize,
-    /// Announce the end of the audio.
-    SendFinish,
-    /// Drop the connection, or the attempt at one.
-    CloseSocket,
-    /// Set a timer to a time on the call's clock.
-    SetTimer(TimerId, CallTime),
-    /// Forget a timer.
-    CancelTimer(TimerId),
-    /// Tell the call.
-    Emit(Heard),
-    /// Nothing will come any more.
-    Stop,
-}
 
 #[derive(Debug)]
 enum State {

@@ -642,7 +642,7 @@ proptest! {
                     rig.on(Event::Connected);
                 }
             }
-            if now % 20 == 0 {
+            if now.is_multiple_of(20) {
                 let frame = usize::try_from(now / 20 - 1).unwrap() * 160;
                 match line.get(frame..frame + 160) {
                     Some(bytes) if finished_at == u64::MAX => {
@@ -697,7 +697,7 @@ proptest! {
                     }
                     Effect::Emit(Heard::Utterance { text, last_word_at }) => {
                         told.extend(text.split_whitespace().map(str::to_owned));
-                        let last: usize = told.last().unwrap()[1..].parse().unwrap();
+                        let last: usize = told.last().unwrap().trim_start_matches('w').parse().unwrap();
                         let at = last_word_at.expect("every word has a time").as_millis();
                         prop_assert!(at.abs_diff(ends[last] as u64) <= 2, "w{last} at {at}, not {}", ends[last]);
                     }

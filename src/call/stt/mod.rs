@@ -6,6 +6,7 @@ pub mod clock;
 mod link;
 pub mod machine;
 pub mod messages;
+mod signals;
 pub mod utterance;
 
 #[cfg(test)]

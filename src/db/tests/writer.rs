@@ -3,6 +3,7 @@ use crate::db::{AnyConnection, Database, DbError, DbHandle, DbRefused, Write};
 use crate::domain::audit::AuditEvent;
 use crate::domain::ids::{CallSid, Epoch};
 use crate::domain::time::UnixMillis;
+use diesel::connection::SimpleConnection;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use futures_util::future::join_all;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -300,4 +301,33 @@ async fn a_slow_read_makes_others_wait_no_longer_than_allowed() {
 fn without_an_actix_system_there_is_an_error_and_no_panic() {
     let test = TestDb::sqlite();
     assert!(matches!(Database::open(&test.config), Err(DbError::NoSystem)));
+}
+
+#[actix::test]
+async fn a_connection_that_breaks_under_a_batch_costs_nothing() {
+    for test in TestDb::each() {
+        let db = test.open();
+        let release = hold_up(&db).await;
+        let tries = Arc::new(AtomicU32::new(0));
+        let counted = tries.clone();
+        let answers = join_all([
+            db.write(event("before")),
+            db.write(job(move |conn| {
+                // Once in the batch and once alone; SQLite has nobody to hang up.
+                if counted.fetch_add(1, Ordering::SeqCst) < 2 && matches!(conn, AnyConnection::Postgres(_)) {
+                    conn.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())")?;
+                }
+                Ok(())
+            })),
+            db.write(event("after")),
+        ]);
+        release.send(()).unwrap();
+        for answer in answers.await {
+            answer.unwrap();
+        }
+        let expected = if test.config.url.starts_with("postgres") { 3 } else { 1 };
+        assert_eq!(tries.load(Ordering::SeqCst), expected);
+        assert_eq!(codes(&db).await, ["before", "after"]);
+        db.shutdown().await;
+    }
 }

@@ -1,0 +1,1 @@
+//! The vendors over real sockets.
