@@ -74,18 +74,9 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     let verifier = Arc::new(Verifier::new(&config.server.base_url, &config.twilio.auth_token, shared_key)?);
     let secret = config.server.secret.clone().unwrap_or_else(|| SecretString::from(random_secret()));
     let tokens = Tokens::new(&secret);
-    let extra_ca = match &config.server.tls_extra_ca {
-        Some(path) => Some(std::fs::read(path).with_context(|| format!("TLS_EXTRA_CA: cannot read {path}"))?),
-        None => None,
-    };
-    // Once before any worker starts, so that a mistake is an error here and not a panic there.
-    http::build(extra_ca.as_deref(), connect_timeout(&config)).context("TLS to the vendors")?;
+    let extra_ca = trusted(&config)?;
 
-    let database_config = config.database.clone();
-    let database = actix_web::web::block(move || Database::open(&database_config))
-        .await
-        .context("the database's thread was stopped")?
-        .context("the database cannot be opened")?;
+    let database = open_database(&config).await?;
     let db = database.handle();
     let feed = Feed::default();
     let blueprint = Blueprint {
@@ -125,6 +116,8 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     .disable_signals()
     .shutdown_timeout(1)
     .client_request_timeout(Duration::from_secs(10))
+    // A peer that closes its half is gone: the session hears it at once.
+    .h1_allow_half_closed(false)
     .on_connect(move |connection, _| guard_socket(connection, timeout))
     .listen(listener)
     .context("the listener cannot be used")?
@@ -172,6 +165,62 @@ impl Server {
         self.database.shutdown().await;
         tracing::info!("server is down");
     }
+}
+
+/// What the calls of one thread share, without a server: for a conversation by keyboard.
+pub struct Desk {
+    database: Database,
+    services: Rc<CallServices>,
+}
+
+impl Desk {
+    /// The services.
+    pub fn services(&self) -> Rc<CallServices> {
+        Rc::clone(&self.services)
+    }
+
+    /// Closes the database.
+    pub async fn close(self) {
+        drop(self.services);
+        self.database.shutdown().await;
+    }
+}
+
+/// Puts the calls' services together on this thread.
+pub async fn desk(config: Config, profile: BusinessProfile) -> anyhow::Result<Desk> {
+    let extra_ca = trusted(&config)?;
+    let database = open_database(&config).await?;
+    let blueprint = Blueprint {
+        config,
+        profile: Arc::new(profile),
+        extra_ca,
+        db: database.handle(),
+        feed: Feed::default(),
+    };
+    Ok(Desk { services: Rc::new(blueprint.services()), database })
+}
+
+/// The further authorities, checked once before any worker needs them.
+fn trusted(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
+    let extra_ca = match &config.server.tls_extra_ca {
+        Some(path) => Some(std::fs::read(path).with_context(|| format!("TLS_EXTRA_CA: cannot read {path}"))?),
+        None => None,
+    };
+    http::build(extra_ca.as_deref(), connect_timeout(config)).context("TLS to the vendors")?;
+    Ok(extra_ca)
+}
+
+async fn open_database(config: &Config) -> anyhow::Result<Database> {
+    let settings = config.database.clone();
+    // The database starts its writer on an arbiter of its own, which has to belong to this system.
+    let system = actix::System::current();
+    web::block(move || {
+        actix::System::set_current(system);
+        Database::open(&settings)
+    })
+    .await
+    .context("the database's thread was stopped")?
+    .context("the database cannot be opened")
 }
 
 async fn start_registry(arbiter: &Arbiter, blueprint: Blueprint) -> anyhow::Result<Addr<Registry>> {

@@ -7,6 +7,7 @@ pub mod app;
 pub mod audio;
 pub mod booking;
 pub mod call;
+pub mod cli;
 pub mod config;
 pub mod db;
 pub mod dialogue;

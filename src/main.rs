@@ -1,3 +1,35 @@
-//! The command line.
+//! The command line's entry: reads what is asked for and hands it to `frontdesk::cli`.
 
-fn main() {}
+use frontdesk::cli::{self, Command, SimulateCommand};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match run(cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("frontdesk: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve => cli::serve::run(&cli::environment::read()),
+        Command::Demo(demo) => cli::demo::run(&demo),
+        Command::Simulate(SimulateCommand::Vendors(vendors)) => cli::simulate::vendors(&vendors),
+        Command::Simulate(SimulateCommand::Call(call)) => cli::simulate::call(&call),
+        Command::Simulate(SimulateCommand::Load(load)) => cli::simulate::load(&load),
+        Command::Chat(chat) => cli::chat::run(&chat, &cli::environment::read()),
+        Command::CheckConfig => {
+            let fine = cli::check_config::run(&cli::environment::read(), &mut std::io::stdout())?;
+            Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Migrate => cli::data::migrate(&cli::environment::read()),
+        Command::Seed => cli::data::fill(&cli::environment::read()),
+        Command::Import(old) => cli::data::take_over(&cli::environment::read(), &old.file),
+    }
+}

@@ -1,34 +1,29 @@
 //! The database.
 
-use serde::Deserialize;
+use super::setting::settings;
+use super::validate::{database_url, within};
 
-/// The database.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DatabaseConfig {
-    /// `sqlite://PATH` or `postgres://…` (`DATABASE_URL`; `DATABASE_PATH` names a SQLite file).
-    pub url: String,
-    /// Connections for reading.
-    pub pool: u32,
-    /// How long a reader waits for a connection, ms.
-    pub wait_ms: u64,
-    /// Writes that may wait; more are refused.
-    pub queue: usize,
-    /// Writes joined into one transaction at most.
-    pub batch: usize,
-    /// Whether `serve` migrates at start (`MIGRATE`, `on` or `off`).
-    pub migrate: bool,
+settings! {
+    /// The database.
+    pub struct DatabaseConfig {
+        /// `sqlite://PATH` or `postgres://…`; `DATABASE_PATH` names a SQLite file when this is not set.
+        url: String = "sqlite://data/frontdesk.db".into(), env "DATABASE_URL", check database_url;
+        /// Connections for reading.
+        pool: u32 = 4, check within(1, 1_000);
+        /// How long a reader waits for a connection, ms.
+        wait_ms: u64 = 2_000, check within(1, 60_000);
+        /// Writes that may wait; more are refused.
+        queue: usize = 10_000, check within(1, 1_000_000);
+        /// Writes joined into one transaction at most.
+        batch: usize = 256, check within(1, 10_000);
+        /// Whether `serve` migrates at start.
+        migrate: bool = true, env "MIGRATE";
+    }
 }
 
-impl Default for DatabaseConfig {
-    fn default() -> Self {
-        Self {
-            url: "sqlite://data/frontdesk.db".into(),
-            pool: 4,
-            wait_ms: 2_000,
-            queue: 10_000,
-            batch: 256,
-            migrate: true,
-        }
+impl DatabaseConfig {
+    /// The path of the SQLite file, if that is the database.
+    pub fn sqlite_path(&self) -> Option<&str> {
+        self.url.strip_prefix("sqlite://")
     }
 }

@@ -1,21 +1,29 @@
 //! Configuration: what can be set, in which unit, and what holds when nothing is set.
 //!
 //! One file per section. The structs are plain values; `load` is a pure function of the variables and the file's
-//! text, so that tests never touch the process's environment. Milliseconds carry the suffix `_ms`.
+//! text, so that tests never touch the process's environment. Milliseconds carry the suffix `_ms`. A new setting is
+//! one line in its section: loading, checking, `check-config` and the table in the README follow from it.
 
 pub mod call;
 pub mod database;
+pub mod effective;
 pub mod llm;
+pub mod load;
+mod mask;
+pub mod profile;
+pub mod secret_file;
 pub mod server;
+pub mod setting;
 pub mod stt;
+mod suggest;
 pub mod tts;
 pub mod twilio;
+pub mod validate;
 
-use serde::Deserialize;
+use secrecy::SecretString;
 
 /// Everything that can be configured.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// The HTTP server and its public address.
     pub server: server::ServerConfig,
@@ -31,4 +39,20 @@ pub struct Config {
     pub llm: llm::LlmConfig,
     /// The conversation: turn-taking, deadlines, limits.
     pub call: call::CallConfig,
+}
+
+impl Config {
+    /// Every secret that is set, the database's password included: what must not stand in any output.
+    pub fn secrets(&self) -> Vec<SecretString> {
+        let mut secrets: Vec<SecretString> =
+            setting::all().iter().filter_map(|setting| setting.secret(self).cloned()).collect();
+        secrets.extend(self.server.secrets());
+        let address = url::Url::parse(&self.database.url).ok();
+        let parameter = address.as_ref().and_then(|url| {
+            url.query_pairs().find(|(name, _)| name == "password").map(|(_, value)| value.into_owned())
+        });
+        let password = address.as_ref().and_then(|url| url.password().map(str::to_owned));
+        secrets.extend(parameter.into_iter().chain(password).map(SecretString::from));
+        secrets
+    }
 }

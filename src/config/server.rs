@@ -1,53 +1,43 @@
 //! The HTTP server and its public address.
 
-use secrecy::SecretString;
-use serde::Deserialize;
+use super::setting::{settings, words};
+use super::validate::{host, log_filter, public_base, signing_secrets, within};
+use secrecy::{ExposeSecret as _, SecretString};
 
-/// The HTTP server and its public address.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ServerConfig {
-    /// Address to listen on (`HOST`).
-    pub host: String,
-    /// Port to listen on (`PORT`).
-    pub port: u16,
-    /// The address Twilio reaches us under, `https://…`, or `http://` on loopback (`BASE_URL`).
-    pub base_url: String,
-    /// Worker threads; 0 means one a core.
-    pub workers: usize,
-    /// Path of the business profile (`BUSINESS_PROFILE`).
-    pub business_profile: Option<String>,
-    /// Secrets that keys for tokens and cookies are derived from; the first signs, all verify (`FRONTDESK_SECRET`, comma-separated).
-    pub secret: Option<SecretString>,
-    /// A PEM file of further authorities trusted for vendors' hosts (`TLS_EXTRA_CA`).
-    pub tls_extra_ca: Option<String>,
-    /// Live calls at once, for the whole process; more hear a busy message.
-    pub max_calls: usize,
-    /// Kernel limit on unacknowledged bytes of a stalled stream, ms.
-    pub tcp_user_timeout_ms: u64,
-    /// How long a shutdown waits for live calls, ms.
-    pub drain_ms: u64,
-    /// Filter of the log, as `tracing` understands it (`RUST_LOG`).
-    pub log: String,
-    /// Log as JSON lines instead of text.
-    pub log_json: bool,
+settings! {
+    /// The HTTP server and its public address.
+    pub struct ServerConfig {
+        /// Address to listen on.
+        host: String = "127.0.0.1".into(), env "HOST", check host;
+        /// Port to listen on.
+        port: u16 = 3100, env "PORT", check within(1, u16::MAX);
+        /// The address Twilio reaches us under, `https://…`, or `http://` on loopback.
+        base_url: String = "http://127.0.0.1:3100".into(), env "BASE_URL", check public_base;
+        /// Worker threads; 0 means one a core.
+        workers: usize = 0, check within(0, 1_024);
+        /// Path of the business profile.
+        business_profile: Option<String> = None, env "BUSINESS_PROFILE";
+        /// Secrets that keys for tokens and cookies are derived from; the first signs, all verify; comma-separated. Made and kept beside a SQLite file when not set.
+        secret: Option<SecretString> = None, env "FRONTDESK_SECRET", check signing_secrets;
+        /// A PEM file of further authorities trusted for vendors' hosts.
+        tls_extra_ca: Option<String> = None, env "TLS_EXTRA_CA";
+        /// Live calls at once, for the whole process; more hear a busy message.
+        max_calls: usize = 500, check within(1, 100_000);
+        /// Kernel limit on unacknowledged bytes of a stalled stream, ms.
+        tcp_user_timeout_ms: u64 = 8_000, check within(1_000, 600_000);
+        /// How long a shutdown waits for live calls, ms.
+        drain_ms: u64 = 120_000, check within(0, 3_600_000);
+        /// Filter of the log, as `tracing` understands it; libraries are never shown below `info`.
+        log: String = "info".into(), env "RUST_LOG", check log_filter;
+        /// Log as JSON lines instead of text.
+        log_json: bool = false;
+    }
 }
 
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            host: "127.0.0.1".into(),
-            port: 3100,
-            base_url: "http://127.0.0.1:3100".into(),
-            workers: 0,
-            business_profile: None,
-            secret: None,
-            tls_extra_ca: None,
-            max_calls: 500,
-            tcp_user_timeout_ms: 8_000,
-            drain_ms: 120_000,
-            log: "info".into(),
-            log_json: false,
-        }
+impl ServerConfig {
+    /// The secrets one by one, the signing one first.
+    pub fn secrets(&self) -> Vec<SecretString> {
+        let all = self.secret.as_ref().map(|secret| words(secret.expose_secret())).unwrap_or_default();
+        all.into_iter().map(SecretString::from).collect()
     }
 }

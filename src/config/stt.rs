@@ -1,68 +1,45 @@
 //! Speech to text (Deepgram, `deepgram.md` sections 1 to 6).
 
+use super::setting::settings;
+use super::validate::{credential, required, vendor_base, within};
 use secrecy::SecretString;
-use serde::Deserialize;
 
-/// Speech to text.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SttConfig {
-    /// HTTP base; the WebSocket address is derived (`DEEPGRAM_BASE_URL`).
-    pub base_url: String,
-    /// Key (`DEEPGRAM_API_KEY`); Aura uses the same.
-    pub api_key: SecretString,
-    /// Model.
-    pub model: String,
-    /// Language, BCP-47.
-    pub language: String,
-    /// Silence after which Deepgram says `speech_final`, ms.
-    pub endpointing_ms: u32,
-    /// Word gap after which Deepgram says `UtteranceEnd`, ms; at least 1,000.
-    pub utterance_end_ms: u32,
-    /// Punctuation.
-    pub punctuate: bool,
-    /// Digits for number words.
-    pub numerals: bool,
-    /// Holds unfinished entities back for up to 3 s: off by default.
-    pub smart_format: bool,
-    /// Interval of `KeepAlive` while no audio is sent, ms.
-    pub keep_alive_ms: u64,
-    /// Time limit of the handshake, ms.
-    pub connect_timeout_ms: u64,
-    /// Audio flows with voice in it, but no message comes: after this the connection is replaced, ms.
-    pub stall_ms: u64,
-    /// Audio kept for a reconnect, ms.
-    pub gap_buffer_ms: u32,
-    /// First wait before a reconnect, ms; doubles up to `reconnect_max_ms`.
-    pub reconnect_ms: u64,
-    /// Longest wait before a reconnect, ms.
-    pub reconnect_max_ms: u64,
-    /// Failed connects in a row after which the call is degraded.
-    pub max_reconnects: u32,
-    /// Most audio joined into one frame under load, ms.
-    pub join_ms: u32,
-}
-
-impl Default for SttConfig {
-    fn default() -> Self {
-        Self {
-            base_url: "https://api.deepgram.com".into(),
-            api_key: SecretString::from(String::new()),
-            model: "nova-2".into(),
-            language: "en-US".into(),
-            endpointing_ms: 300,
-            utterance_end_ms: 1_000,
-            punctuate: true,
-            numerals: true,
-            smart_format: false,
-            keep_alive_ms: 4_000,
-            connect_timeout_ms: 3_000,
-            stall_ms: 3_000,
-            gap_buffer_ms: 5_000,
-            reconnect_ms: 250,
-            reconnect_max_ms: 5_000,
-            max_reconnects: 6,
-            join_ms: 40,
-        }
+settings! {
+    /// Speech to text.
+    pub struct SttConfig {
+        /// HTTP base; the WebSocket address is derived.
+        base_url: String = "https://api.deepgram.com".into(), env "DEEPGRAM_BASE_URL", check vendor_base;
+        /// Key; Aura uses the same.
+        api_key: SecretString = SecretString::default(), env "DEEPGRAM_API_KEY", check credential;
+        /// Model.
+        model: String = "nova-2".into(), check required;
+        /// Language, BCP-47.
+        language: String = "en-US".into(), check required;
+        /// Silence after which Deepgram says `speech_final`, ms.
+        endpointing_ms: u32 = 300, check within(10, 5_000);
+        /// Word gap after which Deepgram says `UtteranceEnd`, ms; at least 1,000.
+        utterance_end_ms: u32 = 1_000, check within(1_000, 5_000);
+        /// Punctuation.
+        punctuate: bool = true;
+        /// Digits for number words.
+        numerals: bool = true;
+        /// Holds unfinished entities back for up to 3 s: off by default.
+        smart_format: bool = false;
+        /// Interval of `KeepAlive` while no audio is sent, ms; Deepgram hangs up after 10 s without anything.
+        keep_alive_ms: u64 = 4_000, check within(500, 9_000);
+        /// Time limit of the handshake, ms.
+        connect_timeout_ms: u64 = 3_000, check within(100, 60_000);
+        /// Audio flows with voice in it, but no message comes: after this the connection is replaced, ms.
+        stall_ms: u64 = 3_000, check within(500, 60_000);
+        /// Audio kept for a reconnect, ms.
+        gap_buffer_ms: u32 = 5_000, check within(0, 60_000);
+        /// First wait before a reconnect, ms; doubles up to `reconnect_max_ms`.
+        reconnect_ms: u64 = 250, check within(1, 60_000);
+        /// Longest wait before a reconnect, ms.
+        reconnect_max_ms: u64 = 5_000, check within(1, 60_000);
+        /// Failed connects in a row after which the call is degraded.
+        max_reconnects: u32 = 6, check within(0, 1_000);
+        /// Most audio joined into one frame under load, ms.
+        join_ms: u32 = 40, check within(20, 200);
     }
 }

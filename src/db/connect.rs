@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::r2d2::R2D2Connection;
 use diesel::sqlite::SqliteConnection;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a SQLite connection waits for another's lock, ms.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
@@ -98,17 +98,29 @@ pub(super) fn connect(url: &DbUrl) -> Result<AnyConnection, DbError> {
     match url {
         DbUrl::Sqlite(path) => {
             let mut conn = SqliteConnection::establish(&sqlite_uri(path, "rwc"))?;
-            // The waiting time first: switching to WAL needs the lock too.
-            conn.batch_execute(&format!(
-                "PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL; \
-                 PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
-            ))?;
+            conn.batch_execute(&format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}"))?;
+            switch_to_wal(&mut conn)?;
+            conn.batch_execute("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON")?;
             Ok(AnyConnection::Sqlite(conn))
         }
         DbUrl::Postgres(url) => {
             let mut conn = PgConnection::establish(url)?;
             conn.batch_execute("SET application_name = 'frontdesk'; SET client_min_messages = warning")?;
             Ok(AnyConnection::Postgres(conn))
+        }
+    }
+}
+
+/// Switches a new file to WAL, which it then stays in. Of several that try at once SQLite lets one through and turns
+/// the others away without minding their waiting time.
+fn switch_to_wal(conn: &mut SqliteConnection) -> Result<(), DbError> {
+    let end = Instant::now() + Duration::from_millis(u64::from(BUSY_TIMEOUT_MS));
+    loop {
+        match conn.batch_execute("PRAGMA journal_mode = WAL").map_err(DbError::from) {
+            Err(error) if error.is_passing() && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
         }
     }
 }

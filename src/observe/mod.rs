@@ -2,3 +2,5 @@
 
 pub mod clock;
 pub mod feed;
+pub mod log;
+pub mod secrets;

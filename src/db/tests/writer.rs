@@ -241,7 +241,7 @@ async fn only_the_owner_closes_and_then_everything_answers_closed() {
 
     let db = test.open();
     let handle = db.handle();
-    handle.record(event("c")).unwrap();
+    handle.write(event("c")).await.unwrap();
     drop(db);
     assert_eq!(handle.record(event("d")), Err(DbRefused::Closed));
 }

@@ -3,7 +3,8 @@
 use super::Shared;
 use super::brain::BrainMode;
 use super::twilio_calls::SimCall;
-use crate::sim::faults::{FaultRule, Service, lock};
+use crate::sim::controls::lock;
+use crate::sim::faults::{FaultRule, Service};
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;

@@ -302,11 +302,9 @@ fn check_options(fields: &serde_json::Map<String, Value>, model: &str) -> Result
     if let Some(settings) = fields.get("voice_settings").filter(|v| !v.is_null()) {
         check_voice_settings(settings)?;
     }
-    for (name, most) in [
-        ("previous_request_ids", 3),
-        ("next_request_ids", 3),
-        ("pronunciation_dictionary_locators", 3),
-    ] {
+    for (name, most) in
+        [("previous_request_ids", 3), ("next_request_ids", 3), ("pronunciation_dictionary_locators", 3)]
+    {
         if fields.get(name).and_then(Value::as_array).is_some_and(|list| list.len() > most) {
             return Err(bad("invalid_parameters", format!("{name} has more than {most} entries"), name));
         }
@@ -426,8 +424,12 @@ mod tests {
 
     #[test]
     fn voice_settings_are_held_to_their_ranges() {
-        assert!(check_voice_settings(&json!({"stability": 0.5, "similarity_boost": 0.75, "speed": 1.2})).is_ok());
-        assert!(check_voice_settings(&json!({"speed": 1.2f32, "use_speaker_boost": true, "style": null})).is_ok());
+        assert!(
+            check_voice_settings(&json!({"stability": 0.5, "similarity_boost": 0.75, "speed": 1.2})).is_ok()
+        );
+        assert!(
+            check_voice_settings(&json!({"speed": 1.2f32, "use_speaker_boost": true, "style": null})).is_ok()
+        );
         for wrong in [json!({"stability": 1.5}), json!({"speed": 2.0}), json!({"pitch": 1}), json!([])] {
             assert!(check_voice_settings(&wrong).is_err(), "{wrong}");
         }

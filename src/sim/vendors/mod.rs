@@ -13,12 +13,14 @@ pub mod twilio_rest;
 mod admin;
 mod paced;
 pub(crate) mod speech;
+mod twilio_checks;
 mod ws;
 
 #[cfg(test)]
 mod tests;
 
-use super::faults::{Controls, InFlight, Instead, Service, Stats, Struck, Violation, lock};
+use super::controls::{InFlight, lock};
+use super::faults::{Controls, Instead, Service, Stats, Struck, Violation};
 use super::senses::{EarFactory, Mouth, SimEar, SimMouth};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpServer, web};

@@ -1,6 +1,7 @@
 //! Response bodies that come piece by piece at their times, and break where a fault says so.
 
-use crate::sim::faults::{After, InFlight, Struck};
+use crate::sim::controls::InFlight;
+use crate::sim::faults::{After, Struck};
 use actix_web::web::Bytes;
 use futures_util::Stream;
 use std::io;
@@ -90,7 +91,9 @@ impl<I: Iterator<Item = (Duration, Bytes)>> Body<I> {
                 until_cut(&mut self.cut_now).await;
                 return Step::Cut;
             }
-            let Some((due, piece)) = self.held.take().or_else(|| self.pieces.next()) else { return Step::End };
+            let Some((due, piece)) = self.held.take().or_else(|| self.pieces.next()) else {
+                return Step::End;
+            };
             let ordinal = u32::try_from(self.messages).unwrap_or(u32::MAX).saturating_add(1);
             let at = self.began + due + self.slow.saturating_mul(ordinal).min(Duration::from_secs(86_400));
             let limit = [self.cut, self.stall]

@@ -1,6 +1,6 @@
 //! Spoken audio for the vendors that speak: rendered once, kept, and handed out in pieces.
 
-use crate::sim::faults::lock;
+use crate::sim::controls::lock;
 use crate::sim::senses::Mouth;
 use actix_web::web::{self, Bytes};
 use std::collections::HashMap;
@@ -89,7 +89,8 @@ pub(crate) fn mp3_of(characters: usize) -> Bytes {
     let frames = characters.saturating_mul(2).clamp(4, 4_000);
     for n in 0..frames {
         audio.extend_from_slice(&[0xFF, 0xFB, 0x90, 0x64]);
-        audio.extend((0..413usize).map(|k| (n.wrapping_mul(31).wrapping_add(k.wrapping_mul(17)) % 251) as u8));
+        audio
+            .extend((0..413usize).map(|k| (n.wrapping_mul(31).wrapping_add(k.wrapping_mul(17)) % 251) as u8));
     }
     Bytes::from(audio)
 }

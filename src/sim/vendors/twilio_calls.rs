@@ -1,6 +1,6 @@
 //! Twilio's calls in memory: what the REST API changes, and what the one who plays the telephone network learns of it.
 
-use crate::sim::faults::lock;
+use crate::sim::controls::lock;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

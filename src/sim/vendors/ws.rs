@@ -18,15 +18,17 @@ pub(crate) struct Peer {
     codec: Codec,
     inbound: BytesMut,
     outbound: BytesMut,
-    out: mpsc::UnboundedSender<Bytes>,
+    out: mpsc::UnboundedSender<Result<Bytes, io::Error>>,
 }
 
 /// Takes the upgrade: the 101 to be completed with headers, the socket, and the body that carries what it sends.
 pub(crate) fn accept(
     req: &HttpRequest,
     payload: Payload,
-) -> Result<(HttpResponseBuilder, Peer, impl Stream<Item = Result<Bytes, io::Error>> + 'static), actix_web::Error>
-{
+) -> Result<
+    (HttpResponseBuilder, Peer, impl Stream<Item = Result<Bytes, io::Error>> + 'static),
+    actix_web::Error,
+> {
     let response = actix_web_actors::ws::handshake(req)?;
     let (out, mut sent) = mpsc::unbounded_channel();
     let peer = Peer {
@@ -36,7 +38,7 @@ pub(crate) fn accept(
         outbound: BytesMut::new(),
         out,
     };
-    let body = futures_util::stream::poll_fn(move |cx| sent.poll_recv(cx).map(|bytes| bytes.map(Ok)));
+    let body = futures_util::stream::poll_fn(move |cx| sent.poll_recv(cx));
     Ok((response, peer, body))
 }
 
@@ -59,6 +61,12 @@ impl Peer {
     /// Sends a message; false when the client is gone.
     pub(crate) fn send(&mut self, message: Message) -> bool {
         self.codec.encode(message, &mut self.outbound).is_ok()
-            && self.out.send(self.outbound.split().freeze()).is_ok()
+            && self.out.send(Ok(self.outbound.split().freeze())).is_ok()
+    }
+
+    /// Drops the TCP connection at once. An orderly end would linger for the client's close.
+    pub(crate) fn abort(self) {
+        // The client may be gone already.
+        let _ = self.out.send(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
     }
 }

@@ -12,7 +12,9 @@ const SPACING_HZ: usize = 100;
 /// Samples of one symbol: 10 ms at 8 kHz.
 pub(super) const SYMBOL_SAMPLES: usize = 80;
 
-/// The tone that only preambles use; data uses the eight below it.
+/// The tone that only preambles and the end of a word use; data uses the eight below it.
+///
+/// So a word that has lost or gained symbols on its way does not end where its length says, whatever its check.
 const SYNC: u8 = 8;
 
 /// What every word begins with.
@@ -31,7 +33,7 @@ const HEADER_SYMBOLS: usize = 3;
 const CHECK_SYMBOLS: usize = 6;
 
 /// Symbols after the preamble of the longest part.
-const MAX_SYMBOLS: usize = HEADER_SYMBOLS + 2 * MAX_CODES + CHECK_SYMBOLS;
+const MAX_SYMBOLS: usize = symbols_for(MAX_CODES);
 
 /// Characters with a code of their own, by code.
 const ALPHABET: [char; 59] = [
@@ -54,10 +56,20 @@ pub(super) const fn tone_hz(tone: usize) -> usize {
     LOWEST_HZ + SPACING_HZ * tone
 }
 
+/// Symbols after the preamble of a part with so many codes, the one at the end included.
+const fn symbols_for(codes: usize) -> usize {
+    HEADER_SYMBOLS + 2 * codes + CHECK_SYMBOLS + 1
+}
+
+/// Number of the part after the one of the given number. Only the first one of a word is number 0.
+pub(super) const fn number_after(number: u8) -> u8 {
+    if number >= 63 { 1 } else { number + 1 }
+}
+
 /// A word, or one part of a word too long for one length field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Number of the part in its word, modulo 64.
+    /// Number of the part in its word: 0, 1 to 63, and from 1 again.
     pub(super) number: u8,
     /// Whether the word ends here.
     pub(super) last: bool,
@@ -72,16 +84,16 @@ pub(super) fn symbols_of(word: &str) -> Vec<Vec<u8>> {
         return vec![symbols(&whole)];
     }
     let chars: Vec<char> = word.chars().collect();
-    let parts = chars.chunks(PART_CHARS);
-    let last = parts.len() - 1;
-    parts
-        .enumerate()
-        .map(|(number, part)| {
-            let mut codes = vec![PART, (number % 64) as u8, u8::from(number == last)];
-            codes.extend(codes_of(part.iter().copied()));
-            symbols(&codes)
-        })
-        .collect()
+    let mut parts = chars.chunks(PART_CHARS).peekable();
+    let mut rows = Vec::new();
+    let mut number = 0;
+    while let Some(part) = parts.next() {
+        let mut codes = vec![PART, number, u8::from(parts.peek().is_none())];
+        codes.extend(codes_of(part.iter().copied()));
+        rows.push(symbols(&codes));
+        number = number_after(number);
+    }
+    rows
 }
 
 fn codes_of(chars: impl Iterator<Item = char> + Clone) -> Vec<u8> {
@@ -147,6 +159,7 @@ fn symbols(codes: &[u8]) -> Vec<u8> {
     symbols.extend(codes.iter().flat_map(|code| [code >> 3, code & 7]));
     let check = codes.iter().fold(check_step(CHECK_START, length), |check, &code| check_step(check, code));
     symbols.extend([15, 12, 9, 6, 3, 0].map(|shift| ((check >> shift) & 7) as u8));
+    symbols.push(SYNC);
     symbols
 }
 
@@ -194,11 +207,14 @@ impl Reader {
         self.count
     }
 
-    /// Takes the next symbol, below eight.
+    /// Takes the next symbol.
     pub(super) fn push(&mut self, symbol: u8) -> Read {
         let Some(slot) = self.symbols.get_mut(self.count) else { return Read::Bad };
-        *slot = symbol & 7;
+        *slot = symbol;
         self.count += 1;
+        if self.count <= HEADER_SYMBOLS && symbol >= SYNC {
+            return Read::Bad;
+        }
         if self.count < HEADER_SYMBOLS {
             return Read::More;
         }
@@ -210,8 +226,11 @@ impl Reader {
             return Read::Bad;
         }
         let codes = usize::from(length) + 1;
-        if self.count < HEADER_SYMBOLS + 2 * codes + CHECK_SYMBOLS {
-            return Read::More;
+        if self.count < symbols_for(codes) {
+            return if symbol < SYNC { Read::More } else { Read::Bad };
+        }
+        if symbol != SYNC {
+            return Read::Bad;
         }
         let (pairs, _) = rest.as_chunks::<2>();
         let codes: Vec<u8> = pairs.iter().take(codes).map(|[high, low]| high << 3 | low).collect();
@@ -246,9 +265,26 @@ mod tests {
         }
     }
 
+    fn read_until_done(symbols: &[u8]) -> Option<Part> {
+        let mut reader = Reader::new();
+        for &symbol in &symbols[PREAMBLE.len()..] {
+            match reader.push(symbol) {
+                Read::More => {}
+                Read::Bad => return None,
+                Read::Done(part) => return Some(part),
+            }
+        }
+        None
+    }
+
     fn round_trip(word: &str) -> String {
         let parts: Vec<Part> = symbols_of(word).iter().map(|row| read(row).unwrap()).collect();
-        assert!(parts.iter().enumerate().all(|(n, part)| usize::from(part.number) == n % 64));
+        assert!(
+            parts
+                .iter()
+                .enumerate()
+                .all(|(n, part)| usize::from(part.number) == if n == 0 { 0 } else { 1 + (n - 1) % 63 })
+        );
         assert!(parts.iter().enumerate().all(|(n, part)| part.last == (n + 1 == parts.len())));
         parts.into_iter().map(|part| part.text).collect()
     }
@@ -256,7 +292,7 @@ mod tests {
     #[test]
     fn capitals_and_punctuation_come_back() {
         let long =
-            "very-long.address_with+many-parts@SomeSubdomain.of.an.Example.museum/and/A/Path?q=".repeat(3);
+            "very-long.address_with+many-parts@SomeSubdomain.of.an.Example.museum/and/A/Path?q=".repeat(12);
         for word in [
             "Tuesday,", "3:30", "PM?", "I", "O'Brien", "iPhone", "USA-wide", "naïve", "—", "AI", "A.M.",
             &long,
@@ -267,15 +303,16 @@ mod tests {
 
     #[test]
     fn common_words_are_short() {
-        assert_eq!(symbols_of("at")[0].len(), 4 + 3 + 4 + 6);
-        assert_eq!(symbols_of("Appointment")[0].len(), 4 + 3 + 24 + 6);
-        assert_eq!(symbols_of("PM?")[0].len(), 4 + 3 + 8 + 6);
+        assert_eq!(symbols_of("at")[0].len(), 4 + 3 + 4 + 6 + 1);
+        assert_eq!(symbols_of("Appointment")[0].len(), 4 + 3 + 24 + 6 + 1);
+        assert_eq!(symbols_of("PM?")[0].len(), 4 + 3 + 8 + 6 + 1);
     }
 
     #[test]
-    fn the_ninth_tone_is_heard_in_preambles_only() {
+    fn the_ninth_tone_is_heard_in_preambles_and_at_the_end_only() {
         for row in symbols_of("The quick brown fox jumps over 13 lazy dogs!") {
-            assert!(row[PREAMBLE.len()..].iter().all(|&symbol| symbol < SYNC));
+            let places: Vec<usize> = (0..row.len()).filter(|&n| row[n] == SYNC).collect();
+            assert_eq!(places, [0, 2, row.len() - 1]);
         }
     }
 
@@ -296,6 +333,25 @@ mod tests {
                 symbols[PREAMBLE.len() + index.index(data)] ^= change;
             }
             prop_assert_eq!(read(&symbols).is_some(), symbols == whole);
+        }
+
+        #[test]
+        fn a_lost_or_repeated_stretch_is_noticed(
+            word in "[A-Za-z0-9,.?]{1,12}", at: prop::sample::Index, count in 1_usize..9, twice: bool,
+        ) {
+            let mut symbols = symbols_of(&word).remove(0);
+            // Short of the symbol at the end: repeated, that follows a whole word.
+            let end = symbols.len() - 1;
+            let at = PREAMBLE.len() + at.index(end - PREAMBLE.len());
+            let stretch = at..(at + count).min(end);
+            if twice {
+                symbols.splice(at..at, symbols[stretch].to_vec());
+            } else {
+                symbols.drain(stretch);
+                // What comes next is silence, or the next word's preamble.
+                symbols.extend(PREAMBLE);
+            }
+            prop_assert_eq!(read_until_done(&symbols), None);
         }
 
         #[test]

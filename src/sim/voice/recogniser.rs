@@ -326,7 +326,7 @@ impl Recogniser {
         let level = lock.power / PREAMBLE.len() as f32;
         let clear =
             power >= LEAST_SHARE * total && power * LEVEL_RATIO >= level && power <= level * LEVEL_RATIO;
-        let read = if clear && tone < TONES - 1 { lock.reader.push(tone as u8) } else { Read::Bad };
+        let read = if clear { lock.reader.push(tone as u8) } else { Read::Bad };
         match read {
             Read::More => None,
             Read::Bad => {
@@ -346,7 +346,7 @@ impl Recogniser {
     /// Puts the parts of a long word together; a word that lacks one is not heard.
     fn join(&mut self, part: Part, start_sample: u64, end_sample: u64) -> Option<HeardWord> {
         let held = self.held.take();
-        let word = if part.number == 0 && held.as_ref().is_none_or(|held| held.next != 0) {
+        let word = if part.number == 0 {
             HeardWord { text: part.text, start_sample, end_sample }
         } else {
             let held = held?;
@@ -358,7 +358,7 @@ impl Recogniser {
         if part.last {
             return Some(word);
         }
-        self.held = Some(Held { word, next: (part.number + 1) % 64 });
+        self.held = Some(Held { word, next: code::number_after(part.number) });
         None
     }
 }

@@ -218,7 +218,7 @@ proptest! {
     }
 
     #[test]
-    fn a_lost_frame_takes_only_the_words_it_overlaps(text in sentences(), place: prop::sample::Index, lead in 0_usize..160) {
+    fn a_lost_or_repeated_frame_takes_only_the_words_it_overlaps(text in sentences(), place: prop::sample::Index, lead in 0_usize..160) {
         let rendered = render_words(&text, &VoiceTone::BOT);
         let start = place.index(rendered.audio.len());
         let end = (start + FRAME).min(rendered.audio.len());
@@ -230,6 +230,11 @@ proptest! {
         silenced[lead + start..lead + end].fill(mulaw::SILENCE);
         let heard = hear(&silenced);
         prop_assert!(between(&heard, &must, &words(&text)), "silenced: {:?}", heard);
+
+        let mut twice = audio.clone();
+        twice.splice(lead + start..lead + start, audio[lead + start..lead + end].to_vec());
+        let heard = hear(&twice);
+        prop_assert!(between(&heard, &must, &words(&text)), "repeated: {:?}", heard);
 
         audio.drain(lead + start..lead + end);
         let heard = hear(&audio);

@@ -128,8 +128,11 @@ fn flat(value: &Value, depth: u8) -> String {
             parts.join(", ")
         }
         Value::Object(fields) => {
-            let parts: Vec<String> = fields
-                .iter()
+            // Names first: the order of a JSON object says nothing.
+            let named = |key: &str| matches!(key, "name" | "service");
+            let first = fields.iter().filter(|(key, _)| named(key));
+            let parts: Vec<String> = first
+                .chain(fields.iter().filter(|(key, _)| !named(key)))
                 .filter(|(key, _)| !matches!(key.as_str(), "ok" | "success" | "topic" | "status"))
                 .map(|(key, v)| {
                     let text = flat(v, depth.saturating_add(1));
@@ -184,7 +187,7 @@ mod tests {
     #[test]
     fn info_is_read_out_flat_and_short() {
         let prices = json!({"services": [{"name": "Haircut", "price": 25, "minutes": 30}]});
-        assert_eq!(spoken_info(&prices), "services Haircut, price 25, minutes 30.");
+        assert_eq!(spoken_info(&prices), "services Haircut, minutes 30, price 25.");
         assert!(spoken_info(&json!({"text": "word ".repeat(400)})).len() < 260);
     }
 }

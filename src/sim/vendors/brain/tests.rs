@@ -77,10 +77,7 @@ fn a_haircut_tomorrow_is_looked_up_offered_and_booked() {
         &booked,
         &[json!({"ok": true, "service": "Haircut", "staff": "Jay", "day": "Tuesday", "time": "4:00 PM"})],
     );
-    assert_eq!(
-        done.text,
-        "Your Haircut with Jay is booked for Tuesday at 4:00 PM. Is there anything else?"
-    );
+    assert_eq!(done.text, "Your Haircut with Jay is booked for Tuesday at 4:00 PM. Is there anything else?");
     let after = talk.say("yes");
     assert!(after.calls.is_empty(), "a booking that is done is not done again: {after:?}");
 }
@@ -90,7 +87,10 @@ fn yes_takes_the_first_offer_and_an_ordinal_its_own() {
     for (words, slot) in [("yes that works", "a"), ("the second one please", "b"), ("book it", "a")] {
         let mut talk = Conversation::new();
         let looked = talk.say("tomorrow");
-        talk.tools(&looked, &[json!({"slots": [{"id": "a", "time": "9:00 AM"}, {"id": "b", "time": "10:00 AM"}]})]);
+        talk.tools(
+            &looked,
+            &[json!({"slots": [{"id": "a", "time": "9:00 AM"}, {"id": "b", "time": "10:00 AM"}]})],
+        );
         let booked = talk.say(words);
         assert_eq!(only_call(&booked).1["slot_id"], slot, "{words}");
     }

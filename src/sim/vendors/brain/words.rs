@@ -61,7 +61,8 @@ pub(super) fn says_any(tokens: &[String], phrases: &[&str]) -> bool {
 
 fn number(word: &str) -> Option<u8> {
     const WORDS: [&str; 13] = [
-        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+        "twelve",
     ];
     WORDS.iter().position(|w| *w == word).and_then(|n| u8::try_from(n).ok()).or_else(|| word.parse().ok())
 }
@@ -137,7 +138,11 @@ pub(super) fn time_in(text: &str) -> Option<SaidTime> {
     let (date, time) = text.split_once('T')?;
     let mut parts = time.split(':');
     let (hour, minute) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    (date.len() == 10 && hour < 24u8 && minute < 60u8).then_some(SaidTime { hour, minute, pm: Some(hour >= 12) })
+    (date.len() == 10 && hour < 24u8 && minute < 60u8).then_some(SaidTime {
+        hour,
+        minute,
+        pm: Some(hour >= 12),
+    })
 }
 
 const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
@@ -158,8 +163,8 @@ const MONTHS: [&str; 12] = [
 ];
 
 const ORDINALS: [&str; 12] = [
-    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
-    "twelfth",
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
+    "eleventh", "twelfth",
 ];
 
 fn is_day_of_month(word: &str) -> bool {
@@ -169,7 +174,10 @@ fn is_day_of_month(word: &str) -> bool {
 
 fn is_iso_date(word: &str) -> bool {
     word.len() == 10
-        && word.bytes().enumerate().all(|(n, b)| if n == 4 || n == 7 { b == b'-' } else { b.is_ascii_digit() })
+        && word
+            .bytes()
+            .enumerate()
+            .all(|(n, b)| if n == 4 || n == 7 { b == b'-' } else { b.is_ascii_digit() })
 }
 
 /// The day the caller named, in the caller's words.
@@ -186,9 +194,16 @@ pub(super) fn day_in(text: &str) -> Option<String> {
             return Some(this.to_owned());
         }
         if let Some(day) = WEEKDAYS.iter().find(|day| **day == this.trim_end_matches("'s")) {
-            let capital: String =
-                day.chars().enumerate().map(|(n, c)| if n == 0 { c.to_ascii_uppercase() } else { c }).collect();
-            return Some(if matches!(before, "next" | "this") { format!("{before} {capital}") } else { capital });
+            let capital: String = day
+                .chars()
+                .enumerate()
+                .map(|(n, c)| if n == 0 { c.to_ascii_uppercase() } else { c })
+                .collect();
+            return Some(if matches!(before, "next" | "this") {
+                format!("{before} {capital}")
+            } else {
+                capital
+            });
         }
         if MONTHS.contains(&this) && is_day_of_month(next) {
             return Some(format!("{this} {next}"));
@@ -243,14 +258,27 @@ pub(super) fn name_in(text: &str) -> Option<String> {
     let leads: [&[&str]; 5] =
         [&["my", "name", "is"], &["my", "name's"], &["the", "name", "is"], &["this", "is"], &["call", "me"]];
     for lead in leads {
-        let at = lower.windows(lead.len()).position(|w| w.iter().map(String::as_str).eq(lead.iter().copied()));
+        let at =
+            lower.windows(lead.len()).position(|w| w.iter().map(String::as_str).eq(lead.iter().copied()));
         let Some(at) = at else { continue };
         let mut name = Vec::new();
         for word in words.iter().skip(at.saturating_add(lead.len())).take(3) {
             let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
             let stop = matches!(
                 bare.to_lowercase().as_str(),
-                "and" | "i" | "i'd" | "a" | "the" | "for" | "from" | "back" | "not" | "that" | "it" | "so" | "on"
+                "and"
+                    | "i"
+                    | "i'd"
+                    | "a"
+                    | "the"
+                    | "for"
+                    | "from"
+                    | "back"
+                    | "not"
+                    | "that"
+                    | "it"
+                    | "so"
+                    | "on"
             );
             // A capital or the plain "my name is": otherwise "this is great" is a name.
             let capital = bare.chars().next().is_some_and(char::is_uppercase);

@@ -4,13 +4,15 @@ use super::super::ws::{self, Peer};
 use super::super::{Keys, Shared, paced};
 use super::query::{self, ListenOptions};
 use super::timeline::{Quirks, Rhythm, Said, Timeline};
-use crate::sim::faults::{InFlight, Service, Struck};
+use crate::sim::controls::InFlight;
+use crate::sim::faults::{Service, Struck};
 use crate::sim::senses::SpokenWord;
 use actix_http::ws::{CloseCode, CloseReason, Frame, Message};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 const SERVICE: Service = Service::DeepgramListen;
@@ -59,7 +61,7 @@ pub(super) async fn listen(
     if let Some(instead) = &struck.instead {
         return super::refusal(&shared, SERVICE, instead);
     }
-    if let Err(response) = super::authorised(&shared, SERVICE, &req) {
+    if let Some(response) = super::unauthorised(&shared, SERVICE, &req) {
         return response;
     }
     let mut complaints = Vec::new();
@@ -97,12 +99,16 @@ pub(super) async fn listen(
         said: Vec::new(),
         opened: now,
         last_received: now,
+        backlog: Duration::ZERO,
+        backlog_at: now,
         caught_up: now,
         audio_bytes: 0,
         sent: 0,
         closing: false,
     };
-    actix_web::rt::spawn(stream.serve(peer, flight));
+    // Watched from before the handshake is answered: whoever has seen the answer may cut.
+    let cut_now = shared.controls.watch_cut(SERVICE);
+    actix_web::rt::spawn(stream.serve(peer, flight, cut_now));
     response.insert_header(("dg-request-id", id)).streaming(body)
 }
 
@@ -122,7 +128,10 @@ struct Stream {
     said: Vec<Said>,
     opened: Instant,
     last_received: Instant,
-    /// When the audio taken so far is transcribed at 1.25 times real time.
+    /// Work that the audio still gave when it was last added to, and when that was.
+    backlog: Duration,
+    backlog_at: Instant,
+    /// When the audio taken so far is transcribed.
     caught_up: Instant,
     audio_bytes: u64,
     sent: u64,
@@ -130,8 +139,7 @@ struct Stream {
 }
 
 impl Stream {
-    async fn serve(mut self, mut peer: Peer, flight: InFlight) {
-        let mut cut_now = self.shared.controls.watch_cut(SERVICE);
+    async fn serve(mut self, mut peer: Peer, flight: InFlight, mut cut_now: watch::Receiver<u64>) {
         loop {
             let wake = self.wake();
             let frame = tokio::select! {
@@ -140,15 +148,15 @@ impl Stream {
                     if self.on_time(&mut peer) { continue }
                     break;
                 }
-                () = paced::until_cut(&mut cut_now) => return,
+                () = paced::until_cut(&mut cut_now) => return peer.abort(),
             };
             let Some(frame) = frame else { return };
-            if self.cut() {
-                return;
-            }
-            if !self.on_frame(frame, &mut peer) {
+            if self.cut() || !self.on_frame(frame, &mut peer) {
                 break;
             }
+        }
+        if self.cut() && !self.closing {
+            return peer.abort();
         }
         if self.closing {
             flight.finish();
@@ -156,9 +164,7 @@ impl Stream {
     }
 
     fn cut(&self) -> bool {
-        self.struck
-            .cut
-            .is_some_and(|after| after.reached(self.audio_bytes, self.sent, self.opened.elapsed()))
+        self.struck.cut.is_some_and(|after| after.reached(self.audio_bytes, self.sent, self.opened.elapsed()))
     }
 
     fn stalled(&self) -> bool {
@@ -174,7 +180,9 @@ impl Stream {
     }
 
     fn wake(&self) -> Instant {
-        let mut wake = self.idle_at();
+        // Once the end is announced there is no idling any more; a stalled connection may wait for ever.
+        let mut wake =
+            if self.closing { Instant::now() + Duration::from_secs(3_600) } else { self.idle_at() };
         if let Some((at, _)) = self.due.front()
             && !self.stalled()
         {
@@ -283,8 +291,10 @@ impl Stream {
         let config = &self.shared.config.deepgram.listen;
         // 8 bytes a millisecond, taken at 1.25 times real time: 100 µs for each byte.
         let work = Duration::from_micros((audio.len() as u64).saturating_mul(100));
-        let earliest = now.checked_sub(Duration::from_millis(config.burst_ms)).unwrap_or(now);
-        self.caught_up = self.caught_up.max(earliest) + work;
+        let idle = now.saturating_duration_since(self.backlog_at);
+        self.backlog = self.backlog.saturating_sub(idle).saturating_add(work);
+        self.backlog_at = now;
+        self.caught_up = now + self.backlog.saturating_sub(Duration::from_millis(config.burst_ms));
         let mut said = std::mem::take(&mut self.said);
         self.timeline.hear(audio, &mut said);
         self.say(&mut said);

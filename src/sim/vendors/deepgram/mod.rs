@@ -38,9 +38,9 @@ fn error(shared: &Shared, service: Service, status: u16, code: &str, message: &s
 fn refusal(shared: &Shared, service: Service, instead: &Instead) -> HttpResponse {
     match instead {
         Instead::RateLimit(retry_after_ms) => {
-            let code = if service == Service::DeepgramListen { "TOO_MANY_REQUESTS" } else { "Too Many Requests" };
-            let mut response =
-                error(shared, service, 429, code, "Too many requests. Please try again later");
+            let code =
+                if service == Service::DeepgramListen { "TOO_MANY_REQUESTS" } else { "Too Many Requests" };
+            let mut response = error(shared, service, 429, code, "Too many requests. Please try again later");
             if let Some(ms) = retry_after_ms {
                 response.headers_mut().insert(RETRY_AFTER, ms.div_ceil(1_000).into());
             }
@@ -63,13 +63,13 @@ fn refusal(shared: &Shared, service: Service, instead: &Instead) -> HttpResponse
     }
 }
 
-/// Checks `Authorization: Token KEY`.
-fn authorised(shared: &Shared, service: Service, req: &HttpRequest) -> Result<(), HttpResponse> {
+/// Checks `Authorization: Token KEY`; the refusal if it is wrong.
+fn unauthorised(shared: &Shared, service: Service, req: &HttpRequest) -> Option<HttpResponse> {
     let header = req.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let complaint = match header.split_once(' ') {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("token") => {
             if shared.config.deepgram.listen.keys.accept(key) {
-                return Ok(());
+                return None;
             }
             "the key in Authorization is not known"
         }
@@ -79,7 +79,7 @@ fn authorised(shared: &Shared, service: Service, req: &HttpRequest) -> Result<()
         _ => "Authorization: Token is missing",
     };
     shared.controls.violate(service, complaint);
-    Err(error(shared, service, 401, "INVALID_AUTH", "Invalid credentials."))
+    Some(error(shared, service, 401, "INVALID_AUTH", "Invalid credentials."))
 }
 
 /// `GET /v1/projects`: cheap, so it serves to warm a connection and to check a key.
@@ -88,7 +88,7 @@ async fn projects(req: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
     if let Some(instead) = &struck.instead {
         return refusal(&shared, Service::DeepgramSpeak, instead);
     }
-    if let Err(response) = authorised(&shared, Service::DeepgramSpeak, &req) {
+    if let Some(response) = unauthorised(&shared, Service::DeepgramSpeak, &req) {
         return response;
     }
     flight.finish();

@@ -102,8 +102,7 @@ pub fn parse(query: &str, complaints: &mut Vec<String>) -> Result<ListenOptions,
     let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     for (n, (name, value)) in pairs.iter().enumerate() {
         let name = name.as_str();
-        let known =
-            REPEATABLE.contains(&name) || BOOLEANS.contains(&name) || OTHERS.contains(&name);
+        let known = REPEATABLE.contains(&name) || BOOLEANS.contains(&name) || OTHERS.contains(&name);
         if !known {
             complaints.push(format!("unknown query parameter {name}"));
         }
@@ -195,8 +194,7 @@ pub fn parse(query: &str, complaints: &mut Vec<String>) -> Result<ListenOptions,
         }
     }
 
-    let keyterms: Vec<&str> =
-        pairs.iter().filter(|(n, _)| n == "keyterm").map(|(_, v)| v.as_str()).collect();
+    let keyterms: Vec<&str> = pairs.iter().filter(|(n, _)| n == "keyterm").map(|(_, v)| v.as_str()).collect();
     if !keyterms.is_empty() && !nova_3 {
         return Err(bad(format!("keyterm is not supported by {model}")));
     }
@@ -272,7 +270,8 @@ mod tests {
             "model=nova-3&encoding=ulaw&sample_rate=8000".to_owned(),
             "model=nova-3&encoding=mulaw&sample_rate=8k".to_owned(),
             "model=nova-3&encoding=mulaw&sample_rate=8000&utterance_end_ms=1000".to_owned(),
-            "model=nova-3&encoding=mulaw&sample_rate=8000&interim_results=true&utterance_end_ms=500".to_owned(),
+            "model=nova-3&encoding=mulaw&sample_rate=8000&interim_results=true&utterance_end_ms=500"
+                .to_owned(),
             "model=nova-3&encoding=mulaw&sample_rate=8000&interim_results=1".to_owned(),
             "model=nova-3&encoding=mulaw&sample_rate=8000&endpointing=soon".to_owned(),
             "model=nova-3&encoding=mulaw&sample_rate=8000&channels=0".to_owned(),

@@ -78,7 +78,9 @@ fn wanted(query: &str, complaints: &mut Vec<String>) -> Result<Wanted, (u16, &'s
         "mulaw" => {
             match rate {
                 None | Some("8000") => {}
-                Some("16000") => complaints.push("16000 Hz is valid, but the simulator speaks 8000".to_owned()),
+                Some("16000") => {
+                    complaints.push("16000 Hz is valid, but the simulator speaks 8000".to_owned())
+                }
                 Some(other) => return Err(bad(format!("sample_rate {other} is not possible with mulaw"))),
             }
             if container == Some("ogg") {
@@ -91,9 +93,11 @@ fn wanted(query: &str, complaints: &mut Vec<String>) -> Result<Wanted, (u16, &'s
             let content_type = if wav { "audio/wav" } else { "audio/mulaw;rate=8000" };
             Ok(Wanted { model: model.to_owned(), wav, content_type, mp3: false })
         }
-        "linear16" | "alaw" | "opus" | "flac" | "aac" => {
-            Err((400, "Bad Request", format!("{encoding} is valid, but the simulator speaks mulaw and mp3 only")))
-        }
+        "linear16" | "alaw" | "opus" | "flac" | "aac" => Err((
+            400,
+            "Bad Request",
+            format!("{encoding} is valid, but the simulator speaks mulaw and mp3 only"),
+        )),
         other => Err(bad(format!("encoding {other} is not supported"))),
     }
 }
@@ -119,12 +123,11 @@ fn text_of(req: &HttpRequest, body: &[u8]) -> Result<String, (u16, &'static str,
 /// Speaks.
 pub(super) async fn speak(req: HttpRequest, body: Bytes, shared: web::Data<Shared>) -> HttpResponse {
     let text = text_of(&req, &body);
-    let (flight, struck) =
-        shared.enter(&req, SERVICE, text.as_ref().map_or("", |text| text.as_str())).await;
+    let (flight, struck) = shared.enter(&req, SERVICE, text.as_ref().map_or("", |text| text.as_str())).await;
     if let Some(instead) = &struck.instead {
         return super::refusal(&shared, SERVICE, instead);
     }
-    if let Err(response) = super::authorised(&shared, SERVICE, &req) {
+    if let Some(response) = super::unauthorised(&shared, SERVICE, &req) {
         return response;
     }
     let config = &shared.config.deepgram.speak;

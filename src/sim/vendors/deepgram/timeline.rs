@@ -346,7 +346,11 @@ mod tests {
         let mut said = Vec::new();
         let audio: Vec<u8> = (0..total_ms * 8)
             .map(|n| {
-                if words.iter().any(|w| (w.start_sample..w.end_sample).contains(&n)) { VOICE } else { SILENCE }
+                if words.iter().any(|w| (w.start_sample..w.end_sample).contains(&n)) {
+                    VOICE
+                } else {
+                    SILENCE
+                }
             })
             .collect();
         // An odd size, so that steps are put together from pieces.
@@ -394,7 +398,9 @@ mod tests {
         let words = [word("hello", 200, 500), word("there", 520, 800)];
         let said = run(QUERY, Quirks::default(), &words, 2_000);
         let first = said.iter().find_map(|s| match s {
-            Said::Results { is_final: false, end, words, .. } if !words.is_empty() => Some((*end, words.len())),
+            Said::Results { is_final: false, end, words, .. } if !words.is_empty() => {
+                Some((*end, words.len()))
+            }
             _ => None,
         });
         assert_eq!(first, Some((500 * 8, 1)));
@@ -431,10 +437,8 @@ mod tests {
         timeline.hear(&vec![VOICE; 1_000], &mut said);
         said.clear();
         timeline.finalize(&mut said);
-        assert!(
-            matches!(said.as_slice(), [Said::Results { from_finalize: true, is_final: true, words, .. }]
-                if words.len() == 1)
-        );
+        assert!(matches!(said.as_slice(), [Said::Results { from_finalize: true, is_final: true, words, .. }]
+                if words.len() == 1));
         said.clear();
         timeline.finalize(&mut said);
         assert_eq!(said, []);

@@ -83,7 +83,8 @@ impl Completion {
     pub(super) fn whole(&self) -> Value {
         let text = self.tokens.concat();
         let content = if text.is_empty() && !self.calls.is_empty() { Value::Null } else { json!(text) };
-        let mut message = json!({"role": "assistant", "content": content, "refusal": null, "annotations": []});
+        let mut message =
+            json!({"role": "assistant", "content": content, "refusal": null, "annotations": []});
         if !self.calls.is_empty()
             && let Some(fields) = message.as_object_mut()
         {
@@ -139,7 +140,8 @@ impl Completion {
         };
         events.push((pace.at(0), self.delta(role, None)));
         if malformed {
-            let broken = format!("data: {{\"id\":\"{}\",\"object\":\"chat.completion.chunk\",\"choi\n\n", self.id);
+            let broken =
+                format!("data: {{\"id\":\"{}\",\"object\":\"chat.completion.chunk\",\"choi\n\n", self.id);
             events.push((pace.at(1), Bytes::from(broken)));
             return events;
         }
@@ -250,12 +252,20 @@ mod tests {
     #[test]
     fn a_calls_name_comes_once_and_its_arguments_in_parts() {
         let arguments = json!({"date": "tomorrow", "service": "haircut"}).to_string();
-        let call = Call { id: "call_1".into(), name: "check_availability".into(), arguments: arguments.clone() };
-        let completion =
-            Completion::new(&request(), Answer { text: String::new(), calls: vec![call.clone(), call] }, 1, 1);
+        let call =
+            Call { id: "call_1".into(), name: "check_availability".into(), arguments: arguments.clone() };
+        let completion = Completion::new(
+            &request(),
+            Answer { text: String::new(), calls: vec![call.clone(), call] },
+            1,
+            1,
+        );
         let values = values(&completion.events(PACE, false));
-        let deltas: Vec<&Value> =
-            values.iter().map(|v| &v["choices"][0]["delta"]["tool_calls"][0]).filter(|d| !d.is_null()).collect();
+        let deltas: Vec<&Value> = values
+            .iter()
+            .map(|v| &v["choices"][0]["delta"]["tool_calls"][0])
+            .filter(|d| !d.is_null())
+            .collect();
         assert_eq!(deltas.iter().filter(|d| d["id"].is_string()).count(), 2);
         for index in 0..2 {
             let joined: String = deltas
@@ -272,8 +282,12 @@ mod tests {
     fn too_few_tokens_allowed_end_in_length() {
         let mut request = request();
         request.max_tokens = Some(3);
-        let completion =
-            Completion::new(&request, Answer { text: "one two three four five".into(), calls: Vec::new() }, 1, 1);
+        let completion = Completion::new(
+            &request,
+            Answer { text: "one two three four five".into(), calls: Vec::new() },
+            1,
+            1,
+        );
         assert_eq!(completion.whole()["choices"][0]["finish_reason"], "length");
         assert_eq!(completion.whole()["choices"][0]["message"]["content"], "one two three");
     }

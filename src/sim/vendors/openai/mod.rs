@@ -1,11 +1,14 @@
 //! OpenAI: `POST /v1/chat/completions`, streamed or whole, and `GET /v1/models`.
 
 mod events;
+mod messages;
 pub mod rules;
+mod tools;
 
 use super::brain::{self, BrainMode};
 use super::{Keys, Shared, elevenlabs, paced};
-use crate::sim::faults::{Instead, Service, lock};
+use crate::sim::controls::lock;
+use crate::sim::faults::{Instead, Service};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, RETRY_AFTER};
 use actix_web::web::Bytes;
@@ -66,7 +69,8 @@ fn error(shared: &Shared, refused: &Refused, kind: Option<&str>) -> HttpResponse
 }
 
 fn refusal(shared: &Shared, instead: &Instead) -> HttpResponse {
-    let plain = |status, message: &str, code| Refused { status, message: message.to_owned(), param: None, code };
+    let plain =
+        |status, message: &str, code| Refused { status, message: message.to_owned(), param: None, code };
     match instead {
         Instead::RateLimit(retry_after_ms) => {
             let message = "Rate limit reached for requests. Please try again later.";
@@ -75,16 +79,16 @@ fn refusal(shared: &Shared, instead: &Instead) -> HttpResponse {
             if let Some(ms) = retry_after_ms {
                 let headers = response.headers_mut();
                 headers.insert(RETRY_AFTER, ms.div_ceil(1_000).into());
-                headers.insert(
-                    actix_web::http::header::HeaderName::from_static("retry-after-ms"),
-                    (*ms).into(),
-                );
+                headers
+                    .insert(actix_web::http::header::HeaderName::from_static("retry-after-ms"), (*ms).into());
             }
             response
         }
         Instead::Refuse(status, code) => {
             let quota = code.as_deref().is_some_and(|c| {
-                c == "insufficient_quota" || c.ends_with("_exhausted") || c.ends_with("limit_exceeded") && c != "rate_limit_exceeded"
+                c == "insufficient_quota"
+                    || c.ends_with("_exhausted")
+                    || c.ends_with("limit_exceeded") && c != "rate_limit_exceeded"
             });
             let usual = match status {
                 401 => Some("invalid_api_key"),
@@ -115,7 +119,8 @@ fn refusal(shared: &Shared, instead: &Instead) -> HttpResponse {
 
 fn authorised(shared: &Shared, req: &HttpRequest) -> Result<(), Refused> {
     let header = req.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let refused = |message: &str, code| Refused { status: 401, message: message.to_owned(), param: None, code };
+    let refused =
+        |message: &str, code| Refused { status: 401, message: message.to_owned(), param: None, code };
     match header.strip_prefix("Bearer ") {
         None => Err(refused("You didn't provide an API key.", None)),
         Some(key) if shared.config.openai.keys.accept(key) => Ok(()),
@@ -211,6 +216,10 @@ async fn complete(req: HttpRequest, body: Bytes, shared: web::Data<Shared>) -> H
             Bytes::from(completion.whole().to_string())
         };
         let at = std::time::Duration::from_millis(pace.whole_ms(completion.tokens()));
-        response.content_type("application/json").streaming(paced::body(std::iter::once((at, whole)), &struck, flight))
+        response.content_type("application/json").streaming(paced::body(
+            std::iter::once((at, whole)),
+            &struck,
+            flight,
+        ))
     }
 }

@@ -1,6 +1,8 @@
 //! The rules of a chat completion request, as strict as the API's. Pure.
 
-use super::super::brain::{Call, Heard, Question};
+use super::super::brain::Question;
+use super::messages::check_messages;
+use super::tools::{check_tool_choice, check_tools, strict_fault};
 use serde_json::{Map, Value};
 
 /// A refusal: HTTP status, message, parameter and code.
@@ -16,13 +18,13 @@ pub struct Refused {
     pub code: Option<&'static str>,
 }
 
-type Checked<T> = Result<T, Refused>;
+pub(super) type Checked<T> = Result<T, Refused>;
 
-fn bad(param: impl Into<String>, message: impl Into<String>) -> Refused {
+pub(super) fn bad(param: impl Into<String>, message: impl Into<String>) -> Refused {
     Refused { status: 400, message: message.into(), param: Some(param.into()), code: None }
 }
 
-fn coded(param: impl Into<String>, code: &'static str, message: impl Into<String>) -> Refused {
+pub(super) fn coded(param: impl Into<String>, code: &'static str, message: impl Into<String>) -> Refused {
     Refused { code: Some(code), ..bad(param, message) }
 }
 
@@ -101,13 +103,15 @@ pub const MODELS: &[&str] = &[
     "o4-mini",
 ];
 
-fn present<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+pub(super) fn present<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     fields.get(name).filter(|v| !v.is_null())
 }
 
 fn boolean(fields: &Map<String, Value>, name: &str) -> Checked<Option<bool>> {
     present(fields, name)
-        .map(|v| v.as_bool().ok_or_else(|| bad(name, format!("Invalid type for '{name}': expected a boolean."))))
+        .map(|v| {
+            v.as_bool().ok_or_else(|| bad(name, format!("Invalid type for '{name}': expected a boolean.")))
+        })
         .transpose()
 }
 
@@ -156,7 +160,13 @@ pub fn check(body: &Value, more_models: &[String]) -> Checked<Request> {
             return Err(coded("messages", "empty_array", message));
         }
         Some(_) => return Err(bad("messages", "Invalid type for 'messages': expected an array of objects.")),
-        None => return Err(coded("messages", "missing_required_parameter", "Missing required parameter: 'messages'.")),
+        None => {
+            return Err(coded(
+                "messages",
+                "missing_required_parameter",
+                "Missing required parameter: 'messages'.",
+            ));
+        }
     };
     let heard = check_messages(messages)?;
     let mut tools = check_tools(present(fields, "tools"))?;
@@ -184,9 +194,10 @@ pub fn check(body: &Value, more_models: &[String]) -> Checked<Request> {
 
 /// "gpt-4o-2024-08-06" is a dated "gpt-4o".
 fn dated(model: &str, base: &str) -> bool {
-    model.strip_prefix(base).and_then(|rest| rest.strip_prefix('-')).is_some_and(|date| {
-        date.len() == 10 && date.bytes().all(|b| b.is_ascii_digit() || b == b'-')
-    })
+    model
+        .strip_prefix(base)
+        .and_then(|rest| rest.strip_prefix('-'))
+        .is_some_and(|date| date.len() == 10 && date.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
 }
 
 fn check_stream_options(fields: &Map<String, Value>, stream: bool) -> Checked<(bool, bool)> {
@@ -197,7 +208,9 @@ fn check_stream_options(fields: &Map<String, Value>, stream: bool) -> Checked<(b
     }
     let options =
         options.as_object().ok_or_else(|| bad("stream_options", "'stream_options' must be an object."))?;
-    if let Some(unknown) = options.keys().find(|k| !matches!(k.as_str(), "include_usage" | "include_obfuscation")) {
+    if let Some(unknown) =
+        options.keys().find(|k| !matches!(k.as_str(), "include_usage" | "include_obfuscation"))
+    {
         let param = format!("stream_options.{unknown}");
         return Err(coded(param.clone(), "unknown_parameter", format!("Unknown parameter: '{param}'.")));
     }
@@ -230,7 +243,13 @@ fn check_reasoning(fields: &Map<String, Value>, model: &str) -> Checked<()> {
         None => None,
         Some(v) => match v.as_str() {
             Some(e @ ("none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max")) => Some(e),
-            _ => return Err(coded("reasoning_effort", "invalid_value", "Invalid value for 'reasoning_effort'.")),
+            _ => {
+                return Err(coded(
+                    "reasoning_effort",
+                    "invalid_value",
+                    "Invalid value for 'reasoning_effort'.",
+                ));
+            }
         },
     };
     let reasoning = model.starts_with("gpt-5") || model.starts_with('o');
@@ -287,7 +306,11 @@ fn check_format(fields: &Map<String, Value>) -> Checked<Option<Value>> {
             let inner = schema.and_then(|s| s.get("schema"));
             if !named {
                 let param = "response_format.json_schema.name";
-                return Err(coded(param, "missing_required_parameter", format!("Missing required parameter: '{param}'.")));
+                return Err(coded(
+                    param,
+                    "missing_required_parameter",
+                    format!("Missing required parameter: '{param}'."),
+                ));
             }
             if schema.and_then(|s| s.get("strict")) == Some(&Value::Bool(true))
                 && let Some(wrong) = inner.and_then(|s| strict_fault(s, 0))
@@ -300,336 +323,9 @@ fn check_format(fields: &Map<String, Value>) -> Checked<Option<Value>> {
     }
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-}
-
-fn check_tools(tools: Option<&Value>) -> Checked<Vec<String>> {
-    let Some(tools) = tools else { return Ok(Vec::new()) };
-    let tools = tools.as_array().ok_or_else(|| bad("tools", "Invalid type for 'tools': expected an array."))?;
-    if tools.is_empty() {
-        let message = "Invalid 'tools': empty array. Expected an array with minimum length 1.";
-        return Err(coded("tools", "empty_array", message));
-    }
-    if tools.len() > 128 {
-        return Err(coded("tools", "array_above_max_length", "Invalid 'tools': at most 128 are allowed."));
-    }
-    let mut names: Vec<String> = Vec::new();
-    for (n, tool) in tools.iter().enumerate() {
-        match tool.get("type").and_then(Value::as_str) {
-            Some("function") => {}
-            Some("custom") => continue,
-            _ => {
-                let param = format!("tools[{n}].type");
-                return Err(coded(param.clone(), "invalid_value", format!("Invalid value for '{param}'.")));
-            }
-        }
-        let function = tool.get("function").and_then(Value::as_object);
-        let name = function.and_then(|f| f.get("name")).and_then(Value::as_str).unwrap_or_default();
-        let param = format!("tools[{n}].function.name");
-        if !is_name(name) {
-            let message = format!("Invalid '{param}': expected a string that matches '^[a-zA-Z0-9_-]+$'.");
-            return Err(coded(param, "invalid_value", message));
-        }
-        if names.iter().any(|other| other == name) {
-            return Err(bad(param, format!("Tool names must be unique: {name}")));
-        }
-        let param = format!("tools[{n}].function");
-        let function = function.into_iter().flatten();
-        for (key, value) in function {
-            let right = match key.as_str() {
-                "name" => true,
-                "description" => value.is_string() || value.is_null(),
-                "strict" => value.is_boolean() || value.is_null(),
-                "parameters" => {
-                    check_schema(name, value, tool.pointer("/function/strict") == Some(&Value::Bool(true)))?;
-                    true
-                }
-                _ => false,
-            };
-            if !right {
-                let param = format!("{param}.{key}");
-                return Err(coded(param.clone(), "unknown_parameter", format!("Unknown parameter: '{param}'.")));
-            }
-        }
-        names.push(name.to_owned());
-    }
-    Ok(names)
-}
-
-fn check_schema(name: &str, schema: &Value, strict: bool) -> Checked<()> {
-    let fault = if schema.get("type").and_then(Value::as_str) == Some("object") {
-        schema_fault(schema, 0).or_else(|| if strict { strict_fault(schema, 0) } else { None })
-    } else {
-        Some(format!("schema must be a JSON Schema of 'type: \"object\"', got {:?}.", schema.get("type")))
-    };
-    match fault {
-        Some(fault) => {
-            let message = format!("Invalid schema for function '{name}': {fault}");
-            Err(coded("tools", "invalid_function_parameters", message))
-        }
-        None => Ok(()),
-    }
-}
-
-fn inner_schemas(schema: &Value) -> impl Iterator<Item = &Value> {
-    schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::values).chain(schema.get("items"))
-}
-
-fn schema_fault(schema: &Value, depth: u8) -> Option<String> {
-    if depth > 10 {
-        return Some("too deep".to_owned());
-    }
-    if schema.get("type").and_then(Value::as_str) == Some("array") && schema.get("items").is_none() {
-        return Some("array schema missing items".to_owned());
-    }
-    let properties = schema.get("properties").and_then(Value::as_object);
-    for required in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
-        let known = required.as_str().is_some_and(|r| properties.is_some_and(|p| p.contains_key(r)));
-        if !known {
-            return Some(format!("{required} is required but not defined in properties"));
-        }
-    }
-    inner_schemas(schema).find_map(|inner| schema_fault(inner, depth.saturating_add(1)))
-}
-
-fn strict_fault(schema: &Value, depth: u8) -> Option<String> {
-    if depth > 10 {
-        return Some("too deep".to_owned());
-    }
-    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
-        if schema.get("additionalProperties") != Some(&Value::Bool(false)) {
-            return Some("'additionalProperties' is required to be supplied and to be false.".to_owned());
-        }
-        let required = schema.get("required").and_then(Value::as_array);
-        let missing = properties
-            .keys()
-            .find(|key| !required.is_some_and(|all| all.iter().any(|r| r.as_str() == Some(key.as_str()))));
-        if let Some(key) = missing {
-            return Some(format!("'required' must include every key in properties. Missing '{key}'."));
-        }
-    }
-    inner_schemas(schema).find_map(|inner| strict_fault(inner, depth.saturating_add(1)))
-}
-
-/// Checks the choice; `none` takes the tools away. Returns the tool that must be called.
-fn check_tool_choice(fields: &Map<String, Value>, tools: &mut Vec<String>) -> Checked<Option<String>> {
-    let Some(choice) = present(fields, "tool_choice") else { return Ok(None) };
-    if present(fields, "tools").is_none() {
-        let message = "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.";
-        return Err(bad("tool_choice", message));
-    }
-    let wrong = || coded("tool_choice", "invalid_value", "Invalid value for 'tool_choice'.");
-    match choice {
-        Value::String(word) => match word.as_str() {
-            "auto" => Ok(None),
-            "none" => {
-                tools.clear();
-                Ok(None)
-            }
-            "required" => Ok(tools.first().cloned()),
-            _ => Err(wrong()),
-        },
-        Value::Object(named) if named.get("type").and_then(Value::as_str) == Some("function") => {
-            let name = choice.pointer("/function/name").and_then(Value::as_str).ok_or_else(wrong)?;
-            if !tools.iter().any(|t| t == name) {
-                let message = format!("Tool choice '{name}' not found in 'tools' parameter.");
-                return Err(bad("tool_choice", message));
-            }
-            Ok(Some(name.to_owned()))
-        }
-        Value::Object(named) if named.get("type").and_then(Value::as_str) == Some("allowed_tools") => Ok(None),
-        _ => Err(wrong()),
-    }
-}
-
-/// A text, or the text parts of a list.
-fn content(value: &Value, n: usize) -> Checked<String> {
-    let param = format!("messages[{n}].content");
-    match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Array(parts) if !parts.is_empty() => {
-            let mut text = String::new();
-            for part in parts {
-                match (part.get("type").and_then(Value::as_str), part.get("text").and_then(Value::as_str)) {
-                    (Some("text"), Some(part)) => text.push_str(part),
-                    (Some("image_url" | "input_audio" | "file" | "refusal"), _) => {}
-                    _ => return Err(coded(param, "invalid_value", "Invalid content part.")),
-                }
-            }
-            Ok(text)
-        }
-        other => {
-            let kind = match other {
-                Value::Null => "null",
-                Value::Object(_) => "an object",
-                _ => "something else",
-            };
-            let message = format!("Invalid value for 'content': expected a string, got {kind}.");
-            Err(coded(param, "invalid_type", message))
-        }
-    }
-}
-
-fn check_messages(messages: &[Value]) -> Checked<Vec<Heard>> {
-    let mut heard: Vec<Heard> = Vec::with_capacity(messages.len());
-    // Ids of the last assistant message that no tool message has answered yet, and those answered.
-    let (mut open, mut answered): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
-    let mut in_group = false;
-    for (n, message) in messages.iter().enumerate() {
-        let fields = message
-            .as_object()
-            .ok_or_else(|| bad(format!("messages[{n}]"), format!("Invalid type for 'messages[{n}]': expected an object.")))?;
-        let role = fields.get("role").and_then(Value::as_str).unwrap_or_default();
-        if role != "tool" {
-            unanswered(&open)?;
-            in_group = false;
-        }
-        check_fields(fields, role, n)?;
-        match role {
-            "system" | "developer" => heard.push(Heard::System(required_content(fields, n)?)),
-            "user" => heard.push(Heard::User(required_content(fields, n)?)),
-            "assistant" => {
-                let calls = check_calls(fields, n)?;
-                let text = match present(fields, "content") {
-                    Some(value) => content(value, n)?,
-                    None if !calls.is_empty() || present(fields, "refusal").is_some() => String::new(),
-                    None => {
-                        let message = "Invalid value for 'content': expected a string, got null.";
-                        return Err(coded(format!("messages[{n}].content"), "invalid_type", message));
-                    }
-                };
-                open = calls.iter().map(|c| c.id.clone()).collect();
-                answered.clear();
-                in_group = !calls.is_empty();
-                heard.push(Heard::Assistant { text, calls });
-            }
-            "tool" => {
-                let text = required_content(fields, n)?;
-                let Some(id) = fields.get("tool_call_id").and_then(Value::as_str) else {
-                    let param = format!("messages[{n}].tool_call_id");
-                    return Err(coded(
-                        param.clone(),
-                        "missing_required_parameter",
-                        format!("Missing required parameter: '{param}'."),
-                    ));
-                };
-                if !in_group {
-                    let message = "Invalid parameter: messages with role 'tool' must be a response to a preceeding \
-                                   message with 'tool_calls'.";
-                    return Err(bad(format!("messages.[{n}].role"), message));
-                }
-                if let Some(at) = open.iter().position(|o| o == id) {
-                    answered.push(open.remove(at));
-                } else {
-                    let why = if answered.iter().any(|a| a == id) { "answered twice" } else { "not found" };
-                    let message = format!("Invalid parameter: 'tool_call_id' of '{id}' {why} in 'tool_calls' of previous message.");
-                    return Err(bad(format!("messages.[{n}].tool_call_id"), message));
-                }
-                heard.push(Heard::Tool { id: id.to_owned(), text });
-            }
-            "function" => {
-                let message = "The role 'function' is deprecated and not simulated: use 'tool'.";
-                return Err(bad(format!("messages[{n}].role"), message));
-            }
-            other => {
-                let message = format!(
-                    "Invalid value: '{other}'. Supported values are: 'system', 'assistant', 'user', 'function', \
-                     'tool', and 'developer'."
-                );
-                return Err(coded(format!("messages[{n}].role"), "invalid_value", message));
-            }
-        }
-    }
-    unanswered(&open)?;
-    Ok(heard)
-}
-
-fn unanswered(open: &[String]) -> Checked<()> {
-    if open.is_empty() {
-        return Ok(());
-    }
-    Err(bad(
-        "messages",
-        format!(
-            "An assistant message with 'tool_calls' must be followed by tool messages responding to each \
-             'tool_call_id'. The following tool_call_ids did not have response messages: {}",
-            open.join(", ")
-        ),
-    ))
-}
-
-fn required_content(fields: &Map<String, Value>, n: usize) -> Checked<String> {
-    content(fields.get("content").unwrap_or(&Value::Null), n)
-}
-
-fn check_fields(fields: &Map<String, Value>, role: &str, n: usize) -> Checked<()> {
-    for (key, value) in fields {
-        let allowed = match key.as_str() {
-            "role" | "content" => true,
-            // Not in the schema of a tool message, but accepted there.
-            "name" => {
-                let right = value.is_null()
-                    || value.as_str().is_some_and(|name| {
-                        (1..=64).contains(&name.len()) && !name.contains(|c: char| c.is_whitespace() || "<|\\/>".contains(c))
-                    });
-                if !right {
-                    let param = format!("messages[{n}].name");
-                    let message = format!("Invalid '{param}': expected a string that matches '^[^\\s<|\\\\/>]+$'.");
-                    return Err(coded(param, "invalid_value", message));
-                }
-                true
-            }
-            "tool_calls" | "refusal" | "audio" | "annotations" | "function_call" => role == "assistant",
-            "tool_call_id" => role == "tool",
-            _ => false,
-        };
-        if !allowed {
-            let param = format!("messages[{n}].{key}");
-            return Err(coded(param.clone(), "unknown_parameter", format!("Unknown parameter: '{param}'.")));
-        }
-    }
-    Ok(())
-}
-
-fn check_calls(fields: &Map<String, Value>, n: usize) -> Checked<Vec<Call>> {
-    let Some(calls) = present(fields, "tool_calls") else { return Ok(Vec::new()) };
-    let param = format!("messages[{n}].tool_calls");
-    let calls =
-        calls.as_array().ok_or_else(|| bad(param.clone(), format!("Invalid type for '{param}': expected an array.")))?;
-    if calls.is_empty() {
-        let message = format!("Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead.");
-        return Err(coded(param, "empty_array", message));
-    }
-    let mut read: Vec<Call> = Vec::with_capacity(calls.len());
-    for (k, call) in calls.iter().enumerate() {
-        let at = format!("{param}[{k}]");
-        let text = |pointer: &str| call.pointer(pointer).and_then(Value::as_str);
-        let id = text("/id").filter(|id| !id.is_empty());
-        let name = text("/function/name");
-        let (Some(id), Some("function"), Some(name)) = (id, text("/type"), name) else {
-            let message = format!("Missing required parameter: '{at}' needs id, type 'function' and function.name.");
-            return Err(coded(at, "missing_required_parameter", message));
-        };
-        if !is_name(name) {
-            let message = format!("Invalid '{at}.function.name': expected a string that matches '^[a-zA-Z0-9_-]+$'.");
-            return Err(coded(at, "invalid_value", message));
-        }
-        let Some(arguments) = text("/function/arguments") else {
-            let message = format!("Invalid type for '{at}.function.arguments': expected a string.");
-            return Err(coded(at, "invalid_type", message));
-        };
-        let stray = call.as_object().is_some_and(|o| o.keys().any(|k| !matches!(k.as_str(), "id" | "type" | "function")));
-        if stray {
-            return Err(coded(at.clone(), "unknown_parameter", format!("Unknown parameter in '{at}'.")));
-        }
-        if read.iter().any(|other| other.id == id) {
-            return Err(bad(at, format!("Duplicate tool call id '{id}'.")));
-        }
-        read.push(Call { id: id.to_owned(), name: name.to_owned(), arguments: arguments.to_owned() });
-    }
-    Ok(read)
 }
 
 #[cfg(test)]
@@ -750,7 +446,8 @@ mod tests {
 
     #[test]
     fn the_unanswered_ids_are_named() {
-        let refused = with(json!([{"role": "user", "content": "x"}, assistant(&["a", "b"]), answer("a")]), json!({}));
+        let refused =
+            with(json!([{"role": "user", "content": "x"}, assistant(&["a", "b"]), answer("a")]), json!({}));
         assert!(refused.unwrap_err().message.ends_with("did not have response messages: b"));
     }
 

@@ -1,0 +1,205 @@
+//! The command line: what can be asked for. `main` is one `match` over `Command`.
+
+pub mod chat;
+pub mod check_config;
+pub mod data;
+pub mod demo;
+pub mod environment;
+pub mod serve;
+pub mod simulate;
+pub mod stack;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Answers a business's telephone.
+#[derive(Debug, Parser)]
+#[command(name = "frontdesk", version, about, after_help = CONFIGURATION)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const CONFIGURATION: &str = "Settings come from the environment, from a file .env in the current folder, and from a TOML \
+file that FRONTDESK_CONFIG names, in this order. `frontdesk check-config` shows what is effective.\n\n\
+Without any key, `frontdesk demo` shows the whole thing at work.";
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Answer calls (the default)
+    ///
+    /// Needs the vendors' keys, the business's profile and an address that Twilio reaches; what is missing is named.
+    Serve,
+    /// Show it at work without any key
+    ///
+    /// Starts the server against simulated vendors on this machine, places a call in which an appointment is booked,
+    /// and shows the call as it goes. Then the server stays up for more, until it is interrupted.
+    Demo(DemoArgs),
+    /// Run the simulator: the vendors, one call, or many
+    #[command(subcommand)]
+    Simulate(SimulateCommand),
+    /// Talk to the receptionist by keyboard
+    ///
+    /// The conversation as on the telephone, in text, with the real language model if OPENAI_API_KEY is set, else with
+    /// the simulated one.
+    Chat(ChatArgs),
+    /// Show the effective settings, and every mistake in them and in the profile
+    ///
+    /// Secrets are never shown. Ends with 1 if `serve` could not start.
+    CheckConfig,
+    /// Bring the database to this version's shape
+    Migrate,
+    /// Fill an empty database with examples
+    Seed,
+    /// Take over a prototype's database
+    ///
+    /// Copies customers, appointments and calls from the prototype's SQLite file. The file itself is never altered.
+    Import(ImportArgs),
+}
+
+/// Options of `demo`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct DemoArgs {
+    /// End after the first call; 1 if it did not go as it should
+    #[arg(long)]
+    pub once: bool,
+    /// Port to listen on; a free one if not given
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub port: u16,
+    /// Another business than the barbershop
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+}
+
+/// Options of `chat`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChatArgs {
+    /// Another business than the barbershop
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+}
+
+/// Options of `import`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct ImportArgs {
+    /// The prototype's file
+    #[arg(value_name = "OLD.db")]
+    pub file: PathBuf,
+}
+
+/// What to simulate.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum SimulateCommand {
+    /// Run the simulated vendors until interrupted, and print the settings that point to them
+    Vendors(VendorsArgs),
+    /// Place one call from a script
+    Call(CallArgs),
+    /// Place many calls at once and report latencies
+    Load(LoadArgs),
+}
+
+/// Options of `simulate vendors`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct VendorsArgs {
+    /// Port to listen on; a free one if not given
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub port: u16,
+}
+
+/// Options of `simulate call`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct CallArgs {
+    /// What the caller says and expects, in TOML
+    #[arg(value_name = "SCRIPT")]
+    pub script: PathBuf,
+    /// A running server to call; one is started with simulated vendors if not given
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+}
+
+/// Options of `simulate load`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct LoadArgs {
+    /// Calls at once
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub calls: u32,
+    /// How long calls are placed, in seconds
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub seconds: u32,
+    /// A running server to call; one is started with simulated vendors if not given
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// What each caller does, in TOML; three questions if not given
+    #[arg(long, value_name = "SCRIPT")]
+    pub script: Option<PathBuf>,
+    /// The running server's process, to see what it uses
+    #[arg(long, value_name = "PID", requires = "url")]
+    pub pid: Option<u32>,
+    /// The running server's simulated vendors, to see how they fared
+    #[arg(long, value_name = "URL", requires = "url")]
+    pub vendors_url: Option<String>,
+    /// Report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Reads the command line; ends the process with a message if it is wrong or asks for help.
+pub fn parse() -> Command {
+    Cli::parse().command.unwrap_or(Command::Serve)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn read(line: &str) -> Result<Command, clap::Error> {
+        let words = std::iter::once("frontdesk").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map(|cli| cli.command.unwrap_or(Command::Serve))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent_in_itself() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_read_and_serve_is_the_default() {
+        let load = LoadArgs {
+            calls: 7,
+            seconds: 60,
+            url: None,
+            script: None,
+            pid: None,
+            vendors_url: None,
+            json: false,
+        };
+        let call = CallArgs { script: "a.toml".into(), url: Some("http://127.0.0.1:1".into()) };
+        for (line, want) in [
+            ("", Command::Serve),
+            ("serve", Command::Serve),
+            ("demo", Command::Demo(DemoArgs::default())),
+            ("demo --once --port 4000", Command::Demo(DemoArgs { once: true, port: 4000, profile: None })),
+            ("simulate vendors", Command::Simulate(SimulateCommand::Vendors(VendorsArgs { port: 0 }))),
+            ("simulate call a.toml --url http://127.0.0.1:1", Command::Simulate(SimulateCommand::Call(call))),
+            ("simulate load --calls 7", Command::Simulate(SimulateCommand::Load(load))),
+            ("chat --profile p.json", Command::Chat(ChatArgs { profile: Some("p.json".into()) })),
+            ("check-config", Command::CheckConfig),
+            ("migrate", Command::Migrate),
+            ("seed", Command::Seed),
+            ("import old.db", Command::Import(ImportArgs { file: "old.db".into() })),
+        ] {
+            assert_eq!(read(line).unwrap(), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_refused() {
+        for line in
+            ["sing", "import", "simulate", "simulate call", "simulate load --calls 0", "demo --port 70000"]
+        {
+            assert!(read(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A whole front desk on this machine: the server with simulated vendors, on loopback. For `demo`, `chat` and tests.
+
+use crate::app::{self, Server};
+use crate::config::Config;
+use crate::domain::profile::BusinessProfile;
+use crate::sim::caller::CallConfig;
+use crate::sim::vendors::{Vendors, VendorsConfig, VendorsHandle};
+use anyhow::Context as _;
+use secrecy::SecretString;
+use std::net::TcpListener;
+use std::path::Path;
+
+/// The account, token and key of everything simulated. Not secrets: nothing real accepts them.
+const ACCOUNT: &str = "AC00000000000000000000000000000001";
+const AUTH_TOKEN: &str = "00112233445566778899aabbccddeeff";
+const KEY: &str = "sim-key";
+/// The business's number, of the range reserved for fiction.
+const BUSINESS_NUMBER: &str = "+12025550100";
+
+/// A running front desk.
+pub struct Stack {
+    /// The simulated vendors.
+    pub vendors: VendorsHandle,
+    /// The server.
+    pub server: Server,
+    /// Where the server is reached.
+    pub base_url: String,
+}
+
+/// The environment that points a server's process at simulated vendors.
+#[must_use]
+pub fn environment(vendors: &VendorsHandle) -> Vec<(&'static str, String)> {
+    vec![
+        ("TWILIO_ACCOUNT_SID", ACCOUNT.into()),
+        ("TWILIO_AUTH_TOKEN", AUTH_TOKEN.into()),
+        ("TWILIO_PHONE_NUMBER", BUSINESS_NUMBER.into()),
+        ("TWILIO_BASE_URL", vendors.twilio_url.clone()),
+        ("DEEPGRAM_BASE_URL", vendors.deepgram_url.clone()),
+        ("DEEPGRAM_API_KEY", KEY.into()),
+        ("ELEVENLABS_BASE_URL", vendors.elevenlabs_url.clone()),
+        ("ELEVENLABS_API_KEY", KEY.into()),
+        ("ELEVENLABS_VOICE_ID", "simulated".into()),
+        ("OPENAI_BASE_URL", vendors.openai_url.clone()),
+        ("OPENAI_API_KEY", KEY.into()),
+    ]
+}
+
+/// How a simulated caller reaches a server at `base_url` that was set up with that environment.
+#[must_use]
+pub fn caller(base_url: &str) -> CallConfig {
+    let mut call = CallConfig::new(base_url, AUTH_TOKEN.to_owned());
+    call.account_sid = ACCOUNT.into();
+    call.to = BUSINESS_NUMBER.into();
+    call
+}
+
+/// Points a configuration at simulated vendors.
+pub fn use_vendors(config: &mut Config, vendors: &VendorsHandle) {
+    let key = || SecretString::from(KEY.to_owned());
+    config.stt.base_url = vendors.deepgram_url.clone();
+    config.stt.api_key = key();
+    config.tts.base_url = vendors.elevenlabs_url.clone();
+    config.tts.api_key = key();
+    config.tts.voice_id = "simulated".into();
+    config.llm.primary.base_url = vendors.openai_url.clone();
+    config.llm.primary.api_key = key();
+    config.twilio.base_url = vendors.twilio_url.clone();
+    config.twilio.account_sid = ACCOUNT.into();
+    config.twilio.auth_token = SecretString::from(AUTH_TOKEN.to_owned());
+    config.twilio.phone_number = BUSINESS_NUMBER.into();
+}
+
+/// A configuration for loopback with a SQLite file and no vendors yet.
+pub fn local_config(address: &str, database: &Path) -> Config {
+    let mut config = Config::default();
+    config.server.base_url = format!("http://{address}");
+    config.server.secret = Some(SecretString::from(format!("{:032x}", rand::random::<u128>())));
+    config.database.url = format!("sqlite://{}", database.display());
+    config
+}
+
+impl Stack {
+    /// Starts vendors and server. `change` has the last word on the configuration.
+    pub async fn start(
+        listener: TcpListener,
+        database: &Path,
+        profile: BusinessProfile,
+        vendors: VendorsConfig,
+        change: impl FnOnce(&mut Config),
+    ) -> anyhow::Result<Self> {
+        let vendors = Vendors::start(vendors, None).context("the simulated vendors do not start")?;
+        let address = listener.local_addr().context("the listener has no address")?;
+        let base_url = format!("http://{address}");
+        let mut config = local_config(&address.to_string(), database);
+        use_vendors(&mut config, &vendors);
+        change(&mut config);
+        let server = app::run(config, profile, listener).await?;
+        Ok(Self { vendors, server, base_url })
+    }
+
+    /// How a simulated caller reaches this server.
+    pub fn caller(&self) -> CallConfig {
+        let mut call = caller(&self.base_url);
+        call.rest_url = Some(self.vendors.twilio_url.clone());
+        call
+    }
+
+    /// Stops server and vendors.
+    pub async fn stop(self) {
+        self.server.stop().await;
+        self.vendors.stop();
+    }
+}

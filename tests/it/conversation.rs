@@ -1,0 +1,143 @@
+//! Calls in which nothing fails.
+
+use crate::support::{Desk, barbershop};
+use frontdesk::domain::call::{CallStatus, EndReason};
+use frontdesk::domain::turn::Speaker;
+use frontdesk::sim::vendors::VendorsConfig;
+
+#[actix::test]
+async fn a_caller_interrupts_is_booked_and_says_goodbye() {
+    let desk = Desk::open().await;
+    let call = desk.call(include_str!("../../src/sim/scripts/booking.toml")).await;
+    call.is_sound();
+    assert_eq!(call.overview.end_reason, Some(EndReason::Completed));
+    assert_eq!(call.overview.status, CallStatus::Completed);
+    assert!(call.overview.outcome.appointment_booked);
+    let appointments = desk.db().appointments(10).await.unwrap();
+    assert_eq!(appointments.len(), 1, "{appointments:?}");
+    let cut = call.turns.iter().find(|t| t.interrupted).expect("one barge-in");
+    assert_eq!(cut.speaker, Speaker::Bot);
+    assert!(cut.heard.len() < cut.said.len(), "{cut:?}");
+    desk.close().await;
+}
+
+#[actix::test]
+async fn a_message_is_taken_and_the_call_ends_for_that() {
+    let desk = Desk::open().await;
+    let call = desk
+        .call(
+            r#"
+            name = "message"
+            [[step]]
+            wait_for = "greeting"
+            [[step]]
+            say = "Please take a message: call me back about the wedding."
+            [[step]]
+            wait_for = "reply"
+            [[step]]
+            say = "That is all, goodbye."
+            [[step]]
+            expect_end = "hangup"
+            "#,
+        )
+        .await;
+    call.is_sound();
+    assert_eq!(call.overview.end_reason, Some(EndReason::MessageTaken));
+    assert_eq!(desk.db().messages(10).await.unwrap().len(), 1);
+    desk.close().await;
+}
+
+#[actix::test]
+async fn a_caller_who_asks_for_a_person_is_put_through() {
+    let mut profile = barbershop();
+    profile.transfer_number = Some("+12025550177".into());
+    let desk = Desk::with(profile, VendorsConfig::default(), |_| {}).await;
+    let call = desk
+        .call(
+            r#"
+            name = "transfer"
+            person = "answers"
+            [[step]]
+            wait_for = "greeting"
+            [[step]]
+            say = "I want to speak to a person."
+            [[step]]
+            expect_end = "dial"
+            "#,
+        )
+        .await;
+    call.is_sound();
+    assert_eq!(call.overview.end_reason, Some(EndReason::Transferred));
+    assert_eq!(call.report.dials.len(), 1);
+    assert_eq!(call.report.dials[0].numbers, ["+12025550177"]);
+    desk.close().await;
+}
+
+#[actix::test]
+async fn a_key_stops_the_bot_and_reaches_the_dialogue() {
+    let desk = Desk::open().await;
+    let call = desk
+        .call(
+            r#"
+            name = "keys"
+            [[step]]
+            interrupt_after_ms = 600
+            dtmf = "5551234#"
+            [[step]]
+            wait_for = "reply"
+            [[step]]
+            hang_up = true
+            "#,
+        )
+        .await;
+    call.is_sound();
+    assert!(call.caller_said().contains("5 5 5 1 2 3 4"), "{}", call.caller_said());
+    assert!(call.turns.iter().any(|t| t.speaker == Speaker::Bot && t.interrupted), "{:?}", call.turns);
+    desk.close().await;
+}
+
+#[actix::test]
+async fn a_silent_caller_is_asked_twice_and_then_let_go() {
+    let desk = Desk::with(barbershop(), VendorsConfig::default(), |config| {
+        config.call.idle_prompt_ms = 1_500;
+    })
+    .await;
+    let call = desk
+        .call(
+            r#"
+            name = "silence"
+            limit_ms = 60000
+            [[step]]
+            wait_for = "greeting"
+            [[step]]
+            expect_end = "hangup"
+            within_ms = 40000
+            "#,
+        )
+        .await;
+    call.is_sound();
+    assert_eq!(call.overview.end_reason, Some(EndReason::Silence));
+    desk.close().await;
+}
+
+#[actix::test]
+async fn an_end_that_is_told_in_several_ways_is_written_once() {
+    let desk = Desk::open().await;
+    let mut caller = desk.stack().caller();
+    caller.status_callbacks = 3;
+    let script = frontdesk::sim::script::Script::parse(
+        "name = \"double end\"\n[[step]]\nwait_for = \"greeting\"\n[[step]]\nhang_up = true\n",
+    )
+    .unwrap();
+    let report = frontdesk::sim::caller::run_call(&caller, &script).await;
+    let mut feed = desk.stack().server.feed.watch();
+    let call = desk.after(report).await;
+    assert_eq!(call.overview.end_reason, Some(EndReason::Completed));
+    // What arrives late finds the call ended.
+    let ended_at = call.overview.ended_at;
+    desk.db().flush().await.unwrap();
+    let again = desk.db().call_overview(call.overview.facts.sid.clone()).await.unwrap().unwrap();
+    assert_eq!(again.ended_at, ended_at);
+    assert!(feed.try_recv().is_err(), "nothing is told after the end");
+    desk.close().await;
+}
