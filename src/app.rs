@@ -280,6 +280,7 @@ pub fn own_phrases(profile: &BusinessProfile) -> Phrases {
         transfer: phrases::TRANSFER.to_owned(),
         max_duration: phrases::MAX_DURATION.to_owned(),
         resumed: phrases::RESUMED.to_owned(),
+        transfer_failed: phrases::TRANSFER_FAILED.to_owned(),
     }
 }
 

@@ -34,6 +34,8 @@ use std::time::Duration;
 const MAILBOX: usize = 256;
 /// The greeting does not wait longer than this for the database.
 const LOOKUP: Duration = Duration::from_millis(300);
+/// How often the actor looks whether its stream is still there, should the word of its end be lost.
+const PULSE: Duration = Duration::from_secs(5);
 /// Nor does a resumed call for its state.
 const RESUME_LOOKUP: Duration = Duration::from_secs(2);
 
@@ -182,13 +184,14 @@ impl CallActor {
         }
         let name = prepared.customer.as_ref().and_then(|c| c.name.clone());
         self.customer = prepared.customer;
-        let resumed = prepared.resume.is_some();
+        let resumed = self.facts.epoch.0 > 1;
         let machine = CallMachine::new(Setup {
             config: services.config.call.clone(),
             phrases: services.phrases.clone(),
             can_transfer: services.transfer_number.is_some(),
             zero_for_person: services.profile.zero_asks_for_a_person,
             notice: None,
+            epoch: self.facts.epoch,
             resume: prepared.resume,
             keep_turns: services.config.llm.history_turns.saturating_mul(2),
         });
@@ -284,7 +287,11 @@ impl CallActor {
         self.left.set(true);
         let (outcome, resume) = match &self.machine {
             Some(machine) => (machine.outcome(), machine.resume_state(self.media.now(), true)),
-            None => Default::default(),
+            // Ended before it began: what an earlier owner achieved still counts.
+            None => {
+                let before = self.resume.take().map(|state| *state).unwrap_or_default();
+                (before.outcome, before)
+            }
         };
         let dropped = self.media.caller_dropped();
         if dropped > 0 {
@@ -331,6 +338,11 @@ impl Actor for CallActor {
             serde_json::json!({ "kind": self.facts.kind, "epoch": self.facts.epoch }),
         ));
         self.prepare(ctx);
+        ctx.run_interval(PULSE, |this, ctx| {
+            if !this.stream.connected() {
+                this.step(Event::Stream(StreamEvent::Broke), ctx);
+            }
+        });
         // Connections are opened while the greeting plays.
         let voices = self.services.voices.warm();
         let models: Vec<_> = std::iter::once(&self.services.primary)

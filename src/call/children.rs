@@ -89,6 +89,15 @@ impl<A: Actor<Context = Context<A>>> Slot<A> {
     }
 }
 
+impl<A: Actor> Drop for Slot<A> {
+    fn drop(&mut self) {
+        // A call that is gone without a word takes its children with it.
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
 /// The children of one call.
 #[derive(Default)]
 pub struct Children {
@@ -203,6 +212,8 @@ impl Children {
     pub fn dismiss(&mut self) {
         self.ear.tell(ear::Finish);
         self.ear.address = None;
+        // It ends by itself once its connection is closed in good order.
+        drop(self.ear.task.take());
         self.voice.stop();
         self.mind.stop();
     }

@@ -3,7 +3,7 @@
 //! Pure: events and a time go in, effects come out. The playback is handed in with each event, because what was heard
 //! decides what is remembered. Every state takes every event; what is stale is dropped.
 
-use super::messages::{Departure, NextStep, StreamEvent};
+use super::messages::{Departure, NextStep, StreamEvent, UNANSWERED};
 use super::playback::{Playback, Played, RESPEAK_MS, join_words, unsent_part};
 use super::reply::{After, Kind, Reply};
 use super::turn::BargeInRules;
@@ -13,7 +13,7 @@ use crate::call::tts::messages::Spoke;
 use crate::config::call::CallConfig;
 use crate::domain::audit::AuditEvent;
 use crate::domain::call::{EndReason, Outcome};
-use crate::domain::ids::ReplyId;
+use crate::domain::ids::{Epoch, ReplyId};
 use crate::domain::time::CallTime;
 use crate::domain::turn::{ResumeState, Speaker, StageLatencies, TurnRecord};
 use serde_json::json;
@@ -61,6 +61,8 @@ pub enum Timer {
     Digits,
     /// The ear had its time to deliver the last words.
     Closing,
+    /// The last words of the call should have been heard by now.
+    LeaveBy,
 }
 
 /// What happens to a call.
@@ -180,6 +182,8 @@ pub struct Phrases {
     pub max_duration: String,
     /// After a broken stream.
     pub resumed: String,
+    /// After a person was rung who did not answer.
+    pub transfer_failed: String,
 }
 
 /// What a call is set up with.
@@ -195,7 +199,9 @@ pub struct Setup {
     pub zero_for_person: bool,
     /// Spoken before the greeting, not to be interrupted.
     pub notice: Option<String>,
-    /// What went before, if the call is resumed.
+    /// Which owner of the call this is; from the second on, the call is a resumed one.
+    pub epoch: Epoch,
+    /// What went before, if the call is resumed and it could be read.
     pub resume: Option<ResumeState>,
     /// Turns kept for a resume.
     pub keep_turns: usize,
@@ -218,7 +224,8 @@ enum Phase {
 struct OpenTurn {
     n: u32,
     text: String,
-    at: CallTime,
+    /// Milliseconds since the call's start, earlier owners included.
+    at_ms: u64,
     last_word_at: Option<CallTime>,
 }
 
@@ -242,6 +249,7 @@ pub struct CallMachine {
     partial: String,
     voice_over: Duration,
     tool_running: bool,
+    ear_done: bool,
     mind_down: bool,
     voice_down: bool,
     digits: String,
@@ -257,10 +265,17 @@ pub struct CallMachine {
     resumed: bool,
 }
 
+/// Numbers of turns set aside for each owner of a call.
+const TURNS_AN_OWNER: u32 = 10_000;
+/// The last words of a call are given up this long after they were handed to the voice.
+const LEAVE_BY: Duration = Duration::from_secs(20);
 /// Facts kept for a resume.
 const MAX_FACTS: usize = 20;
 /// How long the ear may take to deliver the last words (LiveKit waits as long).
 const CLOSING: Duration = Duration::from_secs(2);
+/// After words that stopped or held back the bot and did not become an utterance, the call goes on (`decisions.md`:
+/// "resume after false barge-in"). The ear commits earlier than this if its recogniser stays silent.
+const RESUME: Duration = Duration::from_secs(2);
 /// Between keys of one entry.
 const DIGIT_GAP: Duration = Duration::from_secs(2);
 /// Longest entry by keys.
@@ -276,7 +291,8 @@ impl CallMachine {
             rules,
             phase: Phase::New,
             last_reply: ReplyId(0),
-            next_n: 1,
+            // Turns of an earlier owner whose state could not be read are not overwritten.
+            next_n: setup.epoch.0.saturating_sub(1).saturating_mul(TURNS_AN_OWNER).saturating_add(1),
             replies: VecDeque::new(),
             answer: None,
             open: None,
@@ -284,6 +300,7 @@ impl CallMachine {
             partial: String::new(),
             voice_over: Duration::ZERO,
             tool_running: false,
+            ear_done: false,
             mind_down: false,
             voice_down: false,
             digits: String::new(),
@@ -296,12 +313,13 @@ impl CallMachine {
             facts: Vec::new(),
             elapsed_before_ms: 0,
             breaks: 0,
-            resumed: false,
+            resumed: setup.epoch.0 > 1,
             setup,
         };
         if let Some(resume) = machine.setup.resume.take() {
-            machine.resumed = true;
-            machine.next_n = resume.turns.iter().map(|t| t.n).max().unwrap_or(0).saturating_add(1);
+            if let Some(last) = resume.turns.iter().map(|t| t.n).max() {
+                machine.next_n = last.saturating_add(1);
+            }
             machine.turns = resume.turns.into();
             machine.summary = resume.summary;
             machine.outcome = resume.outcome;
@@ -313,7 +331,7 @@ impl CallMachine {
                 && let Some(last) = machine.turns.pop_back()
             {
                 machine.open =
-                    Some(OpenTurn { n: last.n, text: last.said, at: CallTime::ZERO, last_word_at: None });
+                    Some(OpenTurn { n: last.n, text: last.said, at_ms: last.at_ms, last_word_at: None });
             }
         }
         machine
@@ -322,19 +340,16 @@ impl CallMachine {
     /// What another owner of the call, or a new mind, needs to go on. `open_turn` says whether the turn that is not
     /// answered yet belongs to it: a new owner needs it, a new mind is asked again anyway.
     pub fn resume_state(&self, at: CallTime, open_turn: bool) -> ResumeState {
-        let mut turns: Vec<TurnRecord> = self
-            .turns
-            .iter()
-            .filter(|t| open_turn || self.open.as_ref().is_none_or(|o| o.n != t.n))
-            .cloned()
-            .collect();
-        if open_turn
-            && let Some(open) = &self.open
-            && !turns.iter().any(|t| t.n == open.n)
-        {
+        let is_open = |n: u32| self.open.as_ref().is_some_and(|open| open.n == n);
+        // A new mind is told of what is being said once it is known how much of it was heard.
+        let under_way = |n: u32| self.replies.iter().any(|r| r.n == Some(n));
+        let mut turns: Vec<TurnRecord> =
+            self.turns.iter().filter(|t| !is_open(t.n) && (open_turn || !under_way(t.n))).cloned().collect();
+        turns.sort_by_key(|t| t.n);
+        if open_turn && let Some(open) = &self.open {
+            // Last, whatever the bot has said since: that it was not answered is what the next owner goes by.
             turns.push(caller_turn(open));
         }
-        turns.sort_by_key(|t| t.n);
         ResumeState {
             turns,
             summary: self.summary.clone(),
@@ -358,23 +373,28 @@ impl CallMachine {
     /// Takes one event.
     pub fn on(&mut self, at: CallTime, event: Event, playback: &mut Playback) -> Effects {
         let mut fx = Effects::new();
+        // What was sent is told by the playback; the stream's message about it may still be on its way.
+        let sent: Vec<ReplyId> =
+            self.replies.iter().filter(|r| !r.sent && playback.has_sent(r.id)).map(|r| r.id).collect();
+        for reply in sent {
+            self.on_first_sent(at, reply, &mut fx);
+        }
         match (self.phase, event) {
             (Phase::Over, _) => {}
-            (_, Event::End(reason)) => self.depart(at, Departure::Ended { reason }, playback, &mut fx),
+            // The caller is gone already: the last words are being collected, for two seconds at most.
+            (Phase::Closing(_), Event::End(_)) => {}
+            (Phase::New | Phase::Live, Event::End(reason)) if reason.is_from_status() => {
+                self.caller_gone(at, reason, playback, &mut fx);
+            }
+            (Phase::New | Phase::Live, Event::End(reason)) => {
+                self.depart(at, Departure::Ended { reason }, playback, &mut fx);
+            }
             (_, Event::Stream(StreamEvent::Broke)) => {
                 self.depart(at, Departure::Broke, playback, &mut fx);
             }
             (Phase::Closing(reason), event) => self.on_closing(at, reason, event, playback, &mut fx),
             (Phase::New | Phase::Live, Event::Stream(StreamEvent::Stopped)) => {
-                self.phase = Phase::Closing(if self.outcome.transferred {
-                    EndReason::Transferred
-                } else if self.outcome.message_taken {
-                    EndReason::MessageTaken
-                } else {
-                    EndReason::Completed
-                });
-                fx.push(Effect::FinishListening);
-                fx.push(Effect::SetTimer(Timer::Closing, CLOSING));
+                self.caller_gone(at, EndReason::Completed, playback, &mut fx);
             }
             (Phase::New, Event::Begin { greeting }) => self.begin(at, greeting, &mut fx),
             (Phase::Live, Event::Begin { .. }) => {}
@@ -385,6 +405,13 @@ impl CallMachine {
     }
 
     fn on_live(&mut self, at: CallTime, event: Event, playback: &mut Playback, fx: &mut Effects) {
+        // The stream's word that a reply went out may still lie in the mailbox behind this event; what was sent cannot
+        // be taken back any more.
+        let sent: Vec<ReplyId> =
+            self.replies.iter().filter(|r| !r.sent && playback.has_sent(r.id)).map(|r| r.id).collect();
+        for reply in sent {
+            self.on_first_sent(at, reply, fx);
+        }
         match event {
             Event::Heard(heard) => self.on_heard(at, heard, playback, fx),
             Event::Thought(thought) => self.on_thought(at, thought, playback, fx),
@@ -411,13 +438,24 @@ impl CallMachine {
             }
             Event::Stream(StreamEvent::Digit(digit)) => self.on_digit(at, digit, playback, fx),
             Event::Timer(timer) => self.on_timer(at, timer, playback, fx),
-            Event::ChildDown(child) => self.on_child_down(child, fx),
+            Event::ChildDown(child) => self.on_child_down(at, child, playback, fx),
             Event::ChildUp(child) => self.on_child_up(at, child, playback, fx),
             Event::ChildGone(child) => self.on_child_gone(at, child, playback, fx),
             Event::Stream(StreamEvent::Stopped | StreamEvent::Broke)
             | Event::Begin { .. }
             | Event::End(_) => {}
         }
+    }
+
+    /// The caller has hung up: nothing more is said, the last words are collected.
+    fn caller_gone(&mut self, at: CallTime, reason: EndReason, playback: &mut Playback, fx: &mut Effects) {
+        let tool_running = self.tool_running;
+        self.stop_all(at, true, playback, fx);
+        // A tool that writes is let finish: what it achieves belongs to the call.
+        self.tool_running = tool_running;
+        self.phase = Phase::Closing(reason);
+        fx.push(Effect::FinishListening);
+        fx.push(Effect::SetTimer(Timer::Closing, CLOSING));
     }
 
     fn on_closing(
@@ -433,19 +471,23 @@ impl CallMachine {
             Event::Heard(Heard::Audit(row)) | Event::Thought(Thought::Audit(row)) => {
                 fx.push(Effect::Audit(row))
             }
-            Event::Thought(Thought::Achieved(outcome)) => self.achieve(outcome, fx),
+            Event::Thought(Thought::Achieved(outcome)) => {
+                self.achieve(outcome, fx);
+                self.tool_running = false;
+                if self.ear_done {
+                    self.close(at, reason, playback, fx);
+                }
+            }
             Event::Thought(Thought::Fact(fact)) => self.keep_fact(fact, fx),
-            Event::Timer(Timer::Closing)
-            | Event::Heard(Heard::Lost { .. })
+            Event::Heard(Heard::Lost { .. })
             | Event::ChildDown(Child::Stt)
             | Event::ChildGone(Child::Stt) => {
-                let reason = if reason == EndReason::Completed && self.outcome.message_taken {
-                    EndReason::MessageTaken
-                } else {
-                    reason
-                };
-                self.depart(at, Departure::Ended { reason }, playback, fx);
+                self.ear_done = true;
+                if !self.tool_running {
+                    self.close(at, reason, playback, fx);
+                }
             }
+            Event::Timer(Timer::Closing) => self.close(at, reason, playback, fx),
             Event::Begin { .. }
             | Event::Heard(
                 Heard::Ready | Heard::Partial { .. } | Heard::SpeechStarted | Heard::Interrupted,
@@ -461,6 +503,16 @@ impl CallMachine {
         }
     }
 
+    /// Everything that was to come has come.
+    fn close(&mut self, at: CallTime, reason: EndReason, playback: &mut Playback, fx: &mut Effects) {
+        let reason = if reason == EndReason::Completed && self.outcome.message_taken {
+            EndReason::MessageTaken
+        } else {
+            reason
+        };
+        self.depart(at, Departure::Ended { reason }, playback, fx);
+    }
+
     // --- the beginning -------------------------------------------------------------------------------------------
 
     fn begin(&mut self, at: CallTime, greeting: String, fx: &mut Effects) {
@@ -470,7 +522,10 @@ impl CallMachine {
         fx.push(Effect::SetTimer(Timer::MaxDuration, limit.max(Duration::from_secs(1))));
         if self.resumed {
             fx.push(audit("call.resumed", json!({ "breaks": self.breaks })));
-            let words = self.setup.phrases.resumed.clone();
+            let unanswered = self.facts.iter().any(|fact| fact == UNANSWERED);
+            self.facts.retain(|fact| fact != UNANSWERED);
+            let phrases = &self.setup.phrases;
+            let words = if unanswered { &phrases.transfer_failed } else { &phrases.resumed }.clone();
             self.say(at, words, After::Listen, true, fx);
             if self.open.is_some() {
                 self.begin_turn(at, fx);
@@ -502,6 +557,9 @@ impl CallMachine {
         let mut reply = Reply::new(self.last_reply, kind, at);
         reply.closed = true;
         reply.interruptible = interruptible;
+        if after != After::Listen {
+            fx.push(Effect::SetTimer(Timer::LeaveBy, LEAVE_BY));
+        }
         reply.after = after;
         reply.cache = true;
         reply.handed.push(text.clone());
@@ -523,16 +581,18 @@ impl CallMachine {
             Heard::Partial { text } => {
                 fx.push(Effect::CancelTimer(Timer::Idle));
                 self.partial = text.clone();
-                if self.unsent_answer() {
+                if self.unsent_answer() && !self.speaks_beside_answer() {
                     if !self.rules.is_backchannel(&text) {
                         // The caller goes on before the answer could be heard: it waits for the rest of the turn.
                         self.withdraw_answer(playback, fx);
                     }
                 } else if self.may_interrupt(playback) && self.rules.interrupts(&text, self.voice_over) {
                     self.interrupt(at, &text, playback, fx);
+                } else if self.unsent_answer() && !self.rules.is_backchannel(&text) {
+                    self.withdraw_answer(playback, fx);
                 }
                 // Words that never become an utterance must not leave the caller without an answer.
-                fx.push(Effect::SetTimer(Timer::Resume, self.hard_stop()));
+                fx.push(Effect::SetTimer(Timer::Resume, RESUME));
             }
             Heard::Utterance { text, last_word_at } => {
                 fx.push(Effect::CancelTimer(Timer::Resume));
@@ -544,7 +604,11 @@ impl CallMachine {
                     return;
                 }
                 if self.unsent_answer() {
-                    self.withdraw_answer(playback, fx);
+                    if self.speaks_beside_answer() && self.rules.interrupts(&text, self.voice_over) {
+                        self.interrupt(at, &text, playback, fx);
+                    } else {
+                        self.withdraw_answer(playback, fx);
+                    }
                     self.begin_turn(at, fx);
                 } else if self.open.is_some() && self.answer.is_none() && !self.is_bound() {
                     self.begin_turn(at, fx);
@@ -580,6 +644,11 @@ impl CallMachine {
         self.current_answer().is_some_and(|r| !r.sent) && !self.is_bound()
     }
 
+    /// Whether something else than the answer is on its way: a filler, a line of the bot's own.
+    fn speaks_beside_answer(&self) -> bool {
+        self.replies.iter().any(|r| Some(r.id) != self.answer)
+    }
+
     fn current_answer(&self) -> Option<&Reply> {
         self.answer.and_then(|id| self.replies.iter().find(|r| r.id == id))
     }
@@ -610,7 +679,7 @@ impl CallMachine {
             Some(open) => open,
             None => {
                 let n = self.take_n();
-                OpenTurn { n, text: String::new(), at, last_word_at: None }
+                OpenTurn { n, text: String::new(), at_ms: self.since_start(at), last_word_at: None }
             }
         };
         for (text, last_word_at) in added {
@@ -657,10 +726,10 @@ impl CallMachine {
                 fx.push(Effect::StopAnswer { reply: reply.id, fate: Fate::Withdrawn });
             } else {
                 let fate = Fate::Heard(reply.heard.clone());
-                if reply.kind == Kind::Answer {
+                if reply.kind == Kind::Answer && !reply.orphan {
                     fx.push(Effect::StopAnswer { reply: reply.id, fate });
                     self.open = None;
-                } else if reply.kind == Kind::Own && !reply.heard.is_empty() {
+                } else if reply.kind != Kind::Filler && !reply.heard.is_empty() {
                     fx.push(Effect::Said { reply: reply.id, heard: reply.heard.clone() });
                 }
                 if reply.sent {
@@ -672,7 +741,7 @@ impl CallMachine {
         self.answer = None;
         self.tool_running = false;
         self.voice_over = Duration::ZERO;
-        for timer in [Timer::Filler, Timer::Apology, Timer::Mark, Timer::Idle] {
+        for timer in [Timer::Filler, Timer::Apology, Timer::Mark, Timer::Idle, Timer::LeaveBy] {
             fx.push(Effect::CancelTimer(timer));
         }
     }
@@ -703,19 +772,18 @@ impl CallMachine {
     }
 
     fn digits_done(&mut self, at: CallTime, playback: &mut Playback, fx: &mut Effects) {
-        let digits = std::mem::take(&mut self.digits);
         fx.push(Effect::CancelTimer(Timer::Digits));
-        if digits.is_empty() {
-            self.settle(at, playback, fx);
-            return;
+        match self.take_digits() {
+            Some(text) => self.on_heard(at, Heard::Utterance { text, last_word_at: None }, playback, fx),
+            None => self.settle(at, playback, fx),
         }
+    }
+
+    /// The keys pressed so far, as words of the caller's.
+    fn take_digits(&mut self) -> Option<String> {
+        let digits = std::mem::take(&mut self.digits);
         let spelled: Vec<String> = digits.chars().map(String::from).collect();
-        self.on_heard(
-            at,
-            Heard::Utterance { text: format!("(keys pressed: {})", spelled.join(" ")), last_word_at: None },
-            playback,
-            fx,
-        );
+        (!digits.is_empty()).then(|| format!("(keys pressed: {})", spelled.join(" ")))
     }
 
     fn ask_for_person(&mut self, at: CallTime, fx: &mut Effects) {
@@ -814,6 +882,10 @@ impl CallMachine {
             }
             Then::Transfer => {}
         }
+        let leaves = r.after != After::Listen;
+        if leaves {
+            fx.push(Effect::SetTimer(Timer::LeaveBy, LEAVE_BY));
+        }
         if r.handed.is_empty() {
             match say {
                 Some(text) => {
@@ -853,7 +925,8 @@ impl CallMachine {
         self.outcome.lead_captured |= more.lead_captured;
         self.outcome.appointment_booked |= more.appointment_booked;
         self.outcome.message_taken |= more.message_taken;
-        self.outcome.transferred |= more.transferred;
+        // `transferred` is not taken over: being asked to put the caller through is not yet having done it. The
+        // registry knows once a person has answered.
         self.outcome.follow_up |= more.follow_up;
         fx.push(Effect::SaveState);
     }
@@ -952,7 +1025,11 @@ impl CallMachine {
                     self.open = None;
                     fx.push(Effect::CancelTimer(Timer::Filler));
                     fx.push(Effect::CancelTimer(Timer::Apology));
-                    fx.push(Effect::AnswerHeard { reply: reply.id, text: reply.heard.clone() });
+                    fx.push(if reply.orphan {
+                        Effect::Said { reply: reply.id, heard: reply.heard.clone() }
+                    } else {
+                        Effect::AnswerHeard { reply: reply.id, text: reply.heard.clone() }
+                    });
                 }
                 Kind::Own => fx.push(Effect::Said { reply: reply.id, heard: reply.heard.clone() }),
                 Kind::Filler => self.arm_filler_again(fx),
@@ -961,6 +1038,15 @@ impl CallMachine {
                 self.depart(at, Departure::Decided { next, reason }, playback, fx);
                 return;
             }
+        }
+        // In the middle of an answer the caller may have to wait again: for a tool, for a slow model.
+        if self.phase == Phase::Live
+            && self.current_answer().is_some_and(|r| r.sent)
+            && !playback.is_audible()
+            && !self.speaks_beside_answer()
+            && self.has_run_dry(playback)
+        {
+            self.arm_filler_again(fx);
         }
         if self.phase != Phase::Live || !self.replies.is_empty() || playback.is_audible() {
             return;
@@ -975,10 +1061,16 @@ impl CallMachine {
     }
 
     fn arm_filler_again(&self, fx: &mut Effects) {
-        if self.unsent_answer() {
+        if self.answer.is_some() && !self.is_bound() {
             let wait = Duration::from_millis(self.setup.config.filler_repeat_ms);
             fx.push(Effect::SetTimer(Timer::Filler, wait));
         }
+    }
+
+    /// Whether all that there is of an unfinished answer was heard: the caller waits for more of it.
+    fn has_run_dry(&self, playback: &Playback) -> bool {
+        self.current_answer()
+            .is_some_and(|r| !r.closed && r.voiced >= r.handed.len() && !playback.holds(r.id))
     }
 
     // --- time ----------------------------------------------------------------------------------------------------
@@ -986,11 +1078,12 @@ impl CallMachine {
     fn on_timer(&mut self, at: CallTime, timer: Timer, playback: &mut Playback, fx: &mut Effects) {
         match timer {
             Timer::Filler => {
-                if !self.unsent_answer() {
+                if self.answer.is_none() || self.is_bound() {
                     return;
                 }
-                if playback.is_audible() || self.replies.iter().any(|r| r.kind == Kind::Filler) {
-                    // Something is being said already; the wait begins anew when it was heard.
+                if playback.is_audible() || self.speaks_beside_answer() || !self.has_run_dry(playback) {
+                    // Something is being said, or the voice is about to: a filler would come after it, between two
+                    // sentences of the answer. The wait begins anew.
                     let wait = Duration::from_millis(self.setup.config.filler_repeat_ms);
                     fx.push(Effect::SetTimer(Timer::Filler, wait));
                     return;
@@ -1041,6 +1134,17 @@ impl CallMachine {
                 }
             }
             Timer::Digits => self.digits_done(at, playback, fx),
+            Timer::LeaveBy => {
+                // The stream takes nothing any more, or its marks do not come back.
+                let leaving = self.replies.iter().find_map(|r| match &r.after {
+                    After::Leave { next, reason } => Some((next.clone(), *reason)),
+                    After::Listen => None,
+                });
+                if let Some((next, reason)) = leaving {
+                    fx.push(audit("call.leave_overdue", json!({})));
+                    self.depart(at, Departure::Decided { next, reason }, playback, fx);
+                }
+            }
             Timer::Closing => {}
         }
     }
@@ -1070,11 +1174,6 @@ impl CallMachine {
         playback.overdue_at(grace).map_or(grace, |due| due.since(at)).max(Duration::from_millis(100))
     }
 
-    fn hard_stop(&self) -> Duration {
-        // The ear stops a turn by itself after the same time; this is the way out if it does not.
-        Duration::from_millis(self.setup.config.hard_turn_stop_ms).saturating_add(Duration::from_secs(1))
-    }
-
     fn cancel_waits(&self, fx: &mut Effects) {
         for timer in [Timer::Filler, Timer::Apology] {
             fx.push(Effect::CancelTimer(timer));
@@ -1085,7 +1184,8 @@ impl CallMachine {
 
     /// The conversation cannot go on: an honest word, then a person or a call-back.
     fn way_out(&mut self, at: CallTime, event: &str, code: &str, playback: &mut Playback, fx: &mut Effects) {
-        if self.is_bound() {
+        // A notice may be cut off by this, the last words of the call may not.
+        if self.replies.iter().any(|r| !r.interruptible && r.after != After::Listen) {
             return;
         }
         fx.push(audit(event, json!({ "code": code })));
@@ -1108,7 +1208,7 @@ impl CallMachine {
         self.say(at, words, After::Leave { next, reason }, false, fx);
     }
 
-    fn on_child_down(&mut self, child: Child, fx: &mut Effects) {
+    fn on_child_down(&mut self, at: CallTime, child: Child, playback: &mut Playback, fx: &mut Effects) {
         fx.push(audit("child.down", json!({ "child": child.as_str() })));
         match child {
             Child::Stt => {}
@@ -1116,15 +1216,33 @@ impl CallMachine {
             Child::Dialogue => {
                 self.mind_down = true;
                 self.tool_running = false;
-                // What was handed over is spoken to its end; the rest of that answer is gone.
-                if let Some(id) = self.answer
-                    && let Some(r) = self.reply_mut(id)
-                    && !r.handed.is_empty()
-                {
-                    r.closed = true;
-                }
+                self.lose_thread(playback, fx);
+                self.settle(at, playback, fx);
             }
         }
+    }
+
+    /// The mind that was answering is gone. What was begun is spoken to its end, and the next mind is told of it as of
+    /// something the bot said. An answer of which nothing was heard begins anew, under another number.
+    fn lose_thread(&mut self, playback: &mut Playback, fx: &mut Effects) {
+        let Some(id) = self.answer else { return };
+        let fresh = self.last_reply.next();
+        let Some(r) = self.reply_mut(id) else { return };
+        if r.sent {
+            r.closed = true;
+            r.orphan = true;
+            return;
+        }
+        r.id = fresh;
+        r.handed.clear();
+        r.voiced = 0;
+        r.closed = false;
+        r.cache = false;
+        r.after = After::Listen;
+        self.answer = Some(fresh);
+        self.last_reply = fresh;
+        playback.withdraw(id);
+        fx.push(Effect::StopSpeech(id));
     }
 
     fn on_child_up(&mut self, at: CallTime, child: Child, playback: &mut Playback, fx: &mut Effects) {
@@ -1132,6 +1250,13 @@ impl CallMachine {
             Child::Stt => {}
             Child::Tts => {
                 self.voice_down = false;
+                if self.current_answer().is_some_and(|r| !r.handed.is_empty()) {
+                    // The answer is there: a filler that was cut off has nothing to bridge any more.
+                    for filler in self.replies.iter_mut().filter(|r| r.kind == Kind::Filler) {
+                        playback.abandon(filler.id, 0);
+                        filler.voiced = filler.handed.len();
+                    }
+                }
                 let mut again = Vec::new();
                 for reply in &self.replies {
                     for (i, text) in reply.handed.iter().enumerate().skip(reply.voiced) {
@@ -1172,6 +1297,10 @@ impl CallMachine {
 
     // --- the transcript and the end ------------------------------------------------------------------------------
 
+    fn since_start(&self, at: CallTime) -> u64 {
+        self.elapsed_before_ms.saturating_add(at.as_millis())
+    }
+
     fn take_n(&mut self) -> u32 {
         let n = self.next_n;
         self.next_n = self.next_n.saturating_add(1);
@@ -1189,7 +1318,12 @@ impl CallMachine {
         fx.push(Effect::Record(turn));
     }
 
+    /// Writes down what was said of a reply so far. A filler is no part of the conversation, and must not stand
+    /// between a turn and its answer.
     fn record_reply(&mut self, reply: &mut Reply, interrupted: bool, fx: &mut Effects) {
+        if reply.kind == Kind::Filler {
+            return;
+        }
         let n = match reply.n {
             Some(n) => n,
             None => {
@@ -1198,7 +1332,9 @@ impl CallMachine {
                 n
             }
         };
-        self.record(reply.record(n, interrupted), fx);
+        let mut turn = reply.record(n, interrupted);
+        turn.at_ms = turn.at_ms.saturating_add(self.elapsed_before_ms);
+        self.record(turn, fx);
     }
 
     /// Leaves, once: what was heard is settled, what was said is recorded.
@@ -1211,14 +1347,17 @@ impl CallMachine {
             fx.push(Effect::Clear);
         }
         self.stop_all(at, true, playback, fx);
-        // Last words that were never answered still belong to the transcript.
+        // Last words and keys that were never answered still belong to the transcript.
+        if let Some(keys) = self.take_digits() {
+            self.pending.push((keys, None));
+        }
         let added: Vec<_> = self.pending.drain(..).collect();
         if !added.is_empty() {
             let mut open = match self.open.take() {
                 Some(open) => open,
                 None => {
                     let n = self.take_n();
-                    OpenTurn { n, text: String::new(), at, last_word_at: None }
+                    OpenTurn { n, text: String::new(), at_ms: self.since_start(at), last_word_at: None }
                 }
             };
             for (text, _) in added {
@@ -1239,7 +1378,7 @@ fn caller_turn(open: &OpenTurn) -> TurnRecord {
         said: open.text.clone(),
         heard: open.text.clone(),
         interrupted: false,
-        at_ms: open.at.as_millis(),
+        at_ms: open.at_ms,
         latency: StageLatencies::default(),
     }
 }
@@ -1247,3 +1386,7 @@ fn caller_turn(open: &OpenTurn) -> TurnRecord {
 fn audit(code: &str, detail: serde_json::Value) -> Effect {
     Effect::Audit(AuditEvent::new(code, detail))
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

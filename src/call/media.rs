@@ -33,6 +33,8 @@ pub struct Media {
     room: Rc<Notify>,
     waker: RefCell<Option<Box<dyn Fn()>>>,
     wake_sent: Cell<bool>,
+    /// The stream comes back by itself for what is queued.
+    pull_armed: Cell<bool>,
 }
 
 impl Media {
@@ -50,6 +52,7 @@ impl Media {
             room: Rc::new(Notify::new()),
             waker: RefCell::new(None),
             wake_sent: Cell::new(false),
+            pull_armed: Cell::new(false),
         })
     }
 
@@ -103,6 +106,7 @@ impl Media {
         self.wake_sent.set(false);
         let mut playback = self.playback.borrow_mut();
         let next = playback.pull(self.now(), write);
+        self.pull_armed.set(next.is_some());
         let first_sent = playback.take_first_sent();
         if playback.has_room() {
             self.room.notify_waiters();
@@ -155,7 +159,7 @@ impl VoiceOut for Media {
 
     fn audio(&self, reply: ReplyId, sentence: u32, audio: &[u8]) -> bool {
         let taken = self.playback.borrow_mut().audio(reply, sentence, audio);
-        if taken {
+        if taken && !self.pull_armed.get() {
             self.wake();
         }
         taken

@@ -20,6 +20,9 @@ pub enum NextStep {
     },
 }
 
+/// The fact a call is resumed with after a person was rung in vain.
+pub const UNANSWERED: &str = "The person the caller was being connected to did not answer.";
+
 /// Ends a call from outside: staff, a terminal status, the sweep.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]

@@ -53,6 +53,8 @@ pub struct Reply {
     pub interruptible: bool,
     /// Whether its words recur and their audio is worth keeping.
     pub cache: bool,
+    /// The mind that made it is gone; the next one knows nothing of it.
+    pub orphan: bool,
     /// What follows.
     pub after: After,
     /// When it was begun.
@@ -76,6 +78,7 @@ impl Reply {
             sent: false,
             interruptible: true,
             cache: false,
+            orphan: false,
             after: After::Listen,
             since,
             n: None,

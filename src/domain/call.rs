@@ -140,6 +140,11 @@ impl EndReason {
         }
     }
 
+    /// Whether it is one that Twilio's status callbacks give: the caller's leg is over.
+    pub const fn is_from_status(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Busy | Self::NoAnswer | Self::Canceled)
+    }
+
     /// The reason a terminal status callback gives; none for a status that is not terminal.
     pub const fn from_status(status: CallStatus) -> Option<Self> {
         match status {

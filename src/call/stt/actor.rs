@@ -196,8 +196,9 @@ impl Ear {
                 Wake::Audio => {
                     // A source that is ready without audio must not keep the thread to itself.
                     tokio::task::consume_budget().await;
-                    ready = self.audio.ready();
+                    // Asked after the audio was taken: asked before, it would be ready again for what is taken here.
                     self.take_audio(&mut events);
+                    ready = self.audio.ready();
                 }
             }
         }

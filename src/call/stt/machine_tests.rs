@@ -317,7 +317,7 @@ fn voice_without_an_answer_replaces_the_connection_and_silence_does_not() {
     rig.speak(6_000);
     assert!(!rig.take().contains(&Effect::CloseSocket), "a cough is not a stall");
     rig.on(Event::Voice(true));
-    rig.speak(4_900);
+    rig.speak(2_900);
     assert!(!rig.take().contains(&Effect::CloseSocket));
     rig.speak(200);
     let out = rig.take();
@@ -329,7 +329,7 @@ fn a_message_puts_off_the_stall() {
     let mut rig = Rig::open();
     rig.on(Event::Voice(true));
     for _ in 0..10 {
-        rig.speak(3_000);
+        rig.speak(2_900);
         rig.on(Event::Message(SttMessage::UtteranceEnd { last_word_end: None }));
     }
     assert!(!rig.take().contains(&Effect::CloseSocket));

@@ -157,6 +157,7 @@ impl Leg {
     /// Frames out and in until the stream ends.
     async fn converse(&mut self, session: &mut Session) -> Left {
         let mut due = Instant::now() + TICK;
+        let mut alarm = std::pin::pin!(sleep_until(due));
         loop {
             let update = async {
                 match &mut self.updates {
@@ -166,7 +167,7 @@ impl Leg {
             };
             tokio::select! {
                 biased;
-                () = sleep_until(due) => {
+                () = &mut alarm => {
                     let now = Instant::now();
                     self.line.lag.borrow_mut().record(now.saturating_duration_since(due));
                     // Twilio leaves no frame out: what is late comes in a bunch.
@@ -178,6 +179,7 @@ impl Leg {
                         }
                     }
                     session.socket.push();
+                    alarm.as_mut().reset(due);
                 }
                 inbound = session.socket.recv() => {
                     if let Some(end) = self.inbound(session, inbound) {

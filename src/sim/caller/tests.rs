@@ -286,3 +286,34 @@ async fn a_bare_stream_needs_no_webhook() {
     assert!(report.passed(), "{report}");
     assert_eq!(report.heard_text(), "Hello there");
 }
+
+#[actix_web::test]
+async fn the_rest_api_takes_a_call_elsewhere_in_the_middle_of_its_stream() {
+    let vendors =
+        crate::sim::vendors::Vendors::start(crate::sim::vendors::VendorsConfig::immediate(), None).unwrap();
+    let fake = Fake::start(&documents(TALK, HANG_UP), Bot::default());
+    let calls = vendors.calls.clone();
+    let updater = actix_web::rt::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if let Some(call) = calls.all().first() {
+                tokio::time::sleep(Duration::from_millis(1_000)).await;
+                let twiml = "<Response><Say>Moved on</Say></Response>".to_owned();
+                calls.apply(&call.sid, &crate::sim::vendors::twilio_calls::CallUpdate::Twiml { twiml });
+                return;
+            }
+        }
+    });
+    let url = vendors.twilio_url.clone();
+    let report = call_with(&fake, "[[step]]\nexpect_end = \"hangup\"", |config| {
+        config.rest_url = Some(url);
+    })
+    .await;
+    updater.await.unwrap();
+    assert!(report.passed(), "{report}");
+    assert_eq!(report.said_by_twilio, ["Moved on"]);
+    assert_eq!(report.streams[0].end, StreamEnd::Stopped);
+    assert_eq!(fake.seen().messages.last().unwrap()["event"], "stop");
+    assert_eq!(vendors.calls.get(&report.call_sid).unwrap().status, "completed");
+    vendors.stop();
+}

@@ -51,7 +51,7 @@ fn kind_of(violation: &str) -> String {
 }
 
 impl Collected {
-    /// Adds a call that began `began_ms` after the run; times before `steady_ms` do not count.
+    /// Adds a call that began `began_ms` after the run; turns that began before `steady_ms` are not measured.
     pub(super) fn add(
         &mut self,
         call: &CallReport,
@@ -94,7 +94,7 @@ impl Collected {
                 self.turn.extend(turn.latency_ms());
             }
         }
-        for (n, stream) in call.streams.iter().enumerate().filter(|(_, stream)| steady(stream.at_ms)) {
+        for (n, stream) in call.streams.iter().enumerate() {
             if matches!(stream.end, StreamEnd::NotConnected(_)) {
                 continue;
             }
@@ -103,7 +103,7 @@ impl Collected {
                 self.greeting.extend(stream.first_voice_ms);
             }
         }
-        for (n, hook) in call.webhooks.iter().enumerate().filter(|(_, hook)| steady(hook.at_ms)) {
+        for (n, hook) in call.webhooks.iter().enumerate() {
             if status_path.is_some_and(|path| hook.path == path) {
                 self.status.push(hook.took_ms);
             } else if n == 0 {

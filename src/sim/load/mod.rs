@@ -28,6 +28,7 @@ use crate::sim::caller::lag::Lag;
 use crate::sim::caller::phrase::Phrases;
 use crate::sim::caller::{CallConfig, Line, run_rendered};
 use crate::sim::script::Script;
+use crate::sim::vendors::VendorsConfig;
 use collect::Collected;
 use process::Watch;
 use report::{LoadReport, MAX_LAG_MS, ServerUse, VendorsUse};
@@ -49,18 +50,26 @@ pub struct VendorTimes {
 }
 
 impl Default for VendorTimes {
+    /// The simulated vendors as they come, asked for an endpointing of 300 ms.
     fn default() -> Self {
-        Self {
-            endpointing_ms: 300.0,
-            stt_delay_ms: 0.0,
-            first_token_ms: 0.0,
-            first_piece_ms: 0.0,
-            tts_first_byte_ms: 0.0,
-        }
+        Self::of(&VendorsConfig::default(), 300)
     }
 }
 
 impl VendorTimes {
+    /// The times that simulated vendors are set to, with ElevenLabs as the voice. How long the first piece takes
+    /// depends on the reply; it is left at 0, which is true where the model's tokens come without a pause.
+    #[must_use]
+    pub fn of(vendors: &VendorsConfig, endpointing_ms: u32) -> Self {
+        Self {
+            endpointing_ms: f64::from(endpointing_ms),
+            stt_delay_ms: vendors.deepgram.listen.stt_delay_ms as f64,
+            first_token_ms: vendors.openai.first_token_ms as f64,
+            first_piece_ms: 0.0,
+            tts_first_byte_ms: vendors.elevenlabs.timing.first_byte_ms as f64,
+        }
+    }
+
     /// All of them.
     #[must_use]
     pub fn sum_ms(&self) -> f64 {

@@ -14,6 +14,7 @@ fn config(fake: &Fake, calls: usize) -> LoadConfig {
     config.duration = Duration::from_millis(400);
     config.settle = Duration::ZERO;
     config.listen_every = 0;
+    config.vendors = VendorTimes::of(&VendorsConfig::immediate(), 300);
     config
 }
 
@@ -30,6 +31,7 @@ fn many_calls_are_measured() {
     assert!(report.stages.turn.p50 > 280.0, "{report}");
     let added = report.stages.turn.p50 - report.stages.turn_added.p50;
     assert!((added - 300.0).abs() < 0.001);
+    assert_eq!((report.stages.webhook.count, report.stages.greeting.count), (6, 6));
     assert_eq!(report.violations, 0);
     assert!(report.lag.ticks > 100);
     assert!(report.server.is_some_and(|server| server.used.cpu_s > 0.0 && server.used.rss_peak_kb > 0));

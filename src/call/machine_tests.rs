@@ -1,0 +1,1105 @@
+use super::*;
+use crate::domain::turn::Speaker;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+const VOICE_MS: u64 = 100;
+/// Length of a spoken character in these tests.
+const CHAR_MS: u64 = 50;
+const TICK: u64 = 20;
+
+fn phrases() -> Phrases {
+    let list = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
+    Phrases {
+        fillers: list(&["One moment.", "Nearly there."]),
+        tool_fillers: list(&["Let me look."]),
+        idle_prompts: list(&["Still there?", "Hello?"]),
+        idle_goodbye: "Nobody there, goodbye.".into(),
+        goodbye: "Goodbye.".into(),
+        say_again: "Say that again?".into(),
+        apology_goodbye: "Sorry, we call back.".into(),
+        apology_transfer: "Sorry, a person will help.".into(),
+        transfer: "Putting you through.".into(),
+        max_duration: "Time is up.".into(),
+        resumed: "We were cut off.".into(),
+        transfer_failed: "Nobody answers.".into(),
+    }
+}
+
+fn setup() -> Setup {
+    Setup {
+        config: CallConfig::default(),
+        phrases: phrases(),
+        can_transfer: false,
+        zero_for_person: true,
+        notice: None,
+        epoch: Epoch(1),
+        resume: None,
+        keep_turns: 48,
+    }
+}
+
+fn with_transfer() -> Setup {
+    Setup { can_transfer: true, ..setup() }
+}
+
+/// A call with its timers, a voice that speaks what it is given, and a line that plays it and returns the marks.
+struct Rig {
+    machine: CallMachine,
+    playback: Playback,
+    now: u64,
+    timers: HashMap<Timer, u64>,
+    /// What the voice is to say, and when it does.
+    speech: Vec<(u64, ReplyId, u32, String)>,
+    voice: bool,
+    /// Marks on their way back.
+    marks: Vec<(u64, String)>,
+    /// Which replies' frames went out, and `clear`s as `None`.
+    wire: Vec<Option<u8>>,
+    last: Vec<Effect>,
+    all: Vec<Effect>,
+}
+
+impl Rig {
+    fn new(setup: Setup) -> Self {
+        Self {
+            machine: CallMachine::new(setup),
+            playback: Playback::new(Duration::from_millis(400), 4_000),
+            now: 0,
+            timers: HashMap::new(),
+            speech: Vec::new(),
+            voice: true,
+            marks: Vec::new(),
+            wire: Vec::new(),
+            last: Vec::new(),
+            all: Vec::new(),
+        }
+    }
+
+    /// A call that was greeted; the greeting was heard.
+    fn greeted(setup: Setup) -> Self {
+        let mut rig = Self::new(setup);
+        rig.begin();
+        rig.wait(1_500);
+        assert!(rig.machine.replies.is_empty(), "the greeting was heard");
+        rig.last.clear();
+        rig
+    }
+
+    fn begin(&mut self) -> &mut Self {
+        self.on(Event::Begin { greeting: "Hello there.".into() })
+    }
+
+    fn on(&mut self, event: Event) -> &mut Self {
+        self.last.clear();
+        self.feed(event)
+    }
+
+    fn feed(&mut self, event: Event) -> &mut Self {
+        let effects = self.machine.on(CallTime::from_millis(self.now), event, &mut self.playback);
+        for effect in &effects {
+            match effect {
+                Effect::SetTimer(timer, after) => {
+                    self.timers.insert(*timer, self.now + after.as_millis() as u64);
+                }
+                Effect::CancelTimer(timer) => {
+                    self.timers.remove(timer);
+                }
+                Effect::Speak { reply, sentence, text, .. } => {
+                    self.speech.push((self.now + VOICE_MS, *reply, *sentence, text.clone()));
+                }
+                Effect::StopSpeech(reply) => self.speech.retain(|s| s.1 != *reply),
+                _ => {}
+            }
+        }
+        self.last.extend(effects.clone());
+        self.all.extend(effects);
+        self
+    }
+
+    /// Lets time pass; `last` holds all that came of it.
+    fn wait(&mut self, ms: u64) -> &mut Self {
+        self.last.clear();
+        let end = self.now + ms;
+        while self.now < end {
+            self.now += TICK;
+            self.tick();
+        }
+        self
+    }
+
+    fn tick(&mut self) {
+        while self.voice && self.speech.first().is_some_and(|s| s.0 <= self.now) {
+            let (_, reply, sentence, text) = self.speech.remove(0);
+            self.voiced(reply, sentence, &text);
+        }
+        self.pull();
+        while self.marks.first().is_some_and(|m| m.0 <= self.now) {
+            let (_, mark) = self.marks.remove(0);
+            self.feed(Event::Stream(StreamEvent::Mark(mark)));
+        }
+        while let Some((&timer, _)) = self.timers.iter().find(|(_, at)| **at <= self.now) {
+            self.timers.remove(&timer);
+            self.feed(Event::Timer(timer));
+        }
+        self.pull();
+    }
+
+    fn voiced(&mut self, reply: ReplyId, sentence: u32, text: &str) {
+        if self.playback.begin_sentence(reply, sentence, text) {
+            let bytes = vec![reply.0 as u8; (text.len() as u64 * CHAR_MS * 8) as usize];
+            self.playback.audio(reply, sentence, &bytes);
+            self.playback.end_sentence(reply, sentence);
+            self.feed(Event::Spoke(Spoke::FirstAudio { reply }));
+            self.feed(Event::Spoke(Spoke::SentenceDone { reply, sentence }));
+        }
+    }
+
+    fn pull(&mut self) {
+        let now = CallTime::from_millis(self.now);
+        let (wire, marks) = (&mut self.wire, &mut self.marks);
+        let mut sent = Vec::new();
+        self.playback.pull(now, |out| match out {
+            super::super::playback::Outgoing::Frame(frame) => wire.push(Some(frame[0])),
+            super::super::playback::Outgoing::Mark(name) => sent.push(name.to_owned()),
+            super::super::playback::Outgoing::Clear => {
+                wire.push(None);
+                marks.iter_mut().for_each(|m| m.0 = 0);
+            }
+        });
+        let due = self.playback.tail().as_millis();
+        self.marks.extend(sent.into_iter().map(|name| (due, name)));
+        let first = self.playback.take_first_sent();
+        if !first.is_empty() {
+            self.feed(Event::Stream(StreamEvent::FirstSent(first)));
+        }
+    }
+
+    fn partial(&mut self, text: &str) -> &mut Self {
+        self.on(Event::Heard(Heard::Partial { text: text.into() }))
+    }
+
+    fn says(&mut self, text: &str) -> &mut Self {
+        let last_word_at = Some(CallTime::from_millis(self.now.saturating_sub(300)));
+        self.on(Event::Heard(Heard::Utterance { text: text.into(), last_word_at }))
+    }
+
+    fn sentence(&mut self, reply: u32, sentence: u32, text: &str) -> &mut Self {
+        self.on(Event::Thought(Thought::Sentence { reply: ReplyId(reply), sentence, text: text.into() }))
+    }
+
+    fn done(&mut self, reply: u32) -> &mut Self {
+        self.done_then(reply, Then::Listen)
+    }
+
+    fn done_then(&mut self, reply: u32, then: Then) -> &mut Self {
+        self.on(Event::Thought(Thought::Done { reply: ReplyId(reply), then }))
+    }
+
+    fn key(&mut self, digit: char) -> &mut Self {
+        self.on(Event::Stream(StreamEvent::Digit(digit)))
+    }
+
+    fn down(&mut self, child: Child) -> &mut Self {
+        if child == Child::Tts {
+            self.voice = false;
+            self.speech.clear();
+        }
+        self.on(Event::ChildDown(child))
+    }
+
+    fn up(&mut self, child: Child) -> &mut Self {
+        self.voice |= child == Child::Tts;
+        self.on(Event::ChildUp(child))
+    }
+
+    /// The last effects in short, without timers, audit and saved states.
+    fn did(&self) -> Vec<String> {
+        self.last.iter().filter_map(brief).collect()
+    }
+
+    fn left(&self) -> Option<&Departure> {
+        self.all.iter().find_map(|e| match e {
+            Effect::Leave(departure) => Some(departure),
+            _ => None,
+        })
+    }
+
+    /// The transcript: the last writing of each turn.
+    fn transcript(&self) -> Vec<String> {
+        transcript(&self.all)
+            .iter()
+            .map(|t| {
+                format!(
+                    "{} {} {}: {}",
+                    t.n,
+                    t.speaker.as_str(),
+                    if t.interrupted { "cut" } else { "whole" },
+                    t.heard
+                )
+            })
+            .collect()
+    }
+
+    fn timer(&self, timer: Timer) -> Option<u64> {
+        self.timers.get(&timer).map(|at| at - self.now)
+    }
+}
+
+fn transcript(effects: &[Effect]) -> Vec<TurnRecord> {
+    let mut turns: Vec<TurnRecord> = Vec::new();
+    for effect in effects {
+        if let Effect::Record(turn) = effect {
+            turns.retain(|t| t.n != turn.n);
+            turns.push(turn.clone());
+        }
+    }
+    turns.sort_by_key(|t| t.n);
+    turns
+}
+
+fn brief(effect: &Effect) -> Option<String> {
+    Some(match effect {
+        Effect::Clear => "clear".into(),
+        Effect::Speak { reply, sentence, text, .. } => format!("speak {reply}.{sentence} {text}"),
+        Effect::StopSpeech(reply) => format!("hush {reply}"),
+        Effect::Answer { reply, text } => format!("answer {reply} {text}"),
+        Effect::StopAnswer { reply, fate: Fate::Withdrawn } => format!("withdraw {reply}"),
+        Effect::StopAnswer { reply, fate: Fate::Heard(heard) } => format!("stop {reply} [{heard}]"),
+        Effect::AnswerHeard { reply, text } => format!("heard {reply} [{text}]"),
+        Effect::Said { reply, heard } => format!("said {reply} [{heard}]"),
+        Effect::FinishListening => "finish".into(),
+        Effect::Finalize => "finalize".into(),
+        Effect::Record(turn) => format!("record {} {} {}", turn.n, turn.speaker.as_str(), turn.heard),
+        Effect::Leave(Departure::Ended { reason }) => format!("leave ended {reason}"),
+        Effect::Leave(Departure::Broke) => "leave broke".into(),
+        Effect::Leave(Departure::Decided { next: NextStep::HangUp { say }, reason }) => {
+            format!(
+                "leave hangup {} [{}]",
+                reason.map_or("-", EndReason::as_str),
+                say.as_deref().unwrap_or("")
+            )
+        }
+        Effect::Leave(Departure::Decided { next: NextStep::Dial { say }, reason }) => {
+            format!("leave dial {} [{}]", reason.map_or("-", EndReason::as_str), say.as_deref().unwrap_or(""))
+        }
+        Effect::SetTimer(..) | Effect::CancelTimer(_) | Effect::SaveState | Effect::Audit(_) => return None,
+    })
+}
+
+// --- the ordinary course -----------------------------------------------------------------------------------------
+
+#[test]
+fn the_bot_greets_and_then_listens() {
+    let mut rig = Rig::new(setup());
+    assert_eq!(rig.begin().did(), ["speak 1.0 Hello there."]);
+    rig.wait(600);
+    assert_eq!(rig.wait(700).did(), ["record 1 bot Hello there.", "said 1 [Hello there.]"]);
+    assert!(rig.timer(Timer::Idle).is_some(), "silence is watched from here on");
+}
+
+#[test]
+fn a_notice_is_heard_before_the_greeting_and_cannot_be_interrupted() {
+    let mut rig = Rig::new(Setup { notice: Some("We record.".into()), ..setup() });
+    assert_eq!(rig.begin().did(), ["speak 1.0 We record.", "speak 2.0 Hello there."]);
+    rig.wait(200).partial("stop stop stop");
+    assert!(!rig.did().contains(&"clear".to_owned()));
+    rig.wait(600).partial("stop");
+    assert_eq!(rig.did()[0], "clear", "the greeting can be");
+}
+
+#[test]
+fn an_utterance_is_answered_at_once_and_the_wait_is_timed() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("book a haircut");
+    assert_eq!(rig.did(), ["record 2 caller book a haircut", "answer 2 book a haircut"]);
+    assert_eq!(rig.timer(Timer::Filler), Some(1_200));
+    assert_eq!(rig.timer(Timer::Apology), Some(10_000));
+    assert_eq!(rig.timer(Timer::Idle), None);
+}
+
+#[test]
+fn an_answer_is_spoken_sentence_by_sentence_and_known_to_be_heard_at_its_last_mark() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    assert_eq!(rig.sentence(2, 0, "First one.").did(), ["speak 2.0 First one."]);
+    assert_eq!(rig.sentence(2, 1, "Second.").did(), ["speak 2.1 Second."]);
+    rig.done(2);
+    rig.wait(200);
+    assert_eq!(rig.timer(Timer::Filler), None, "the caller hears the answer");
+    rig.wait(1_200);
+    assert_eq!(
+        rig.did(),
+        ["record 3 bot First one.", "record 3 bot First one. Second.", "heard 2 [First one. Second.]"]
+    );
+    let latency = &transcript(&rig.all)[2].latency;
+    assert!(latency.first_sentence_ms.is_some() && latency.first_sent_ms.is_some());
+}
+
+#[test]
+fn a_sentence_of_an_older_answer_is_dropped() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("one").says("two");
+    assert_eq!(rig.sentence(2, 0, "Too late.").did(), Vec::<String>::new());
+    assert_eq!(rig.sentence(3, 1, "Out of order.").did(), Vec::<String>::new());
+    assert_eq!(rig.sentence(3, 0, "Now.").did(), ["speak 3.0 Now."]);
+}
+
+// --- whose turn it is --------------------------------------------------------------------------------------------
+
+#[test]
+fn words_before_the_answer_is_audible_join_the_same_turn() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("book a haircut");
+    rig.wait(300);
+    assert_eq!(rig.partial("on Friday").did(), ["withdraw 2", "hush 2"]);
+    assert_eq!(rig.timer(Timer::Filler), None, "nobody waits while the caller speaks");
+    rig.says("on Friday please");
+    assert_eq!(
+        rig.did(),
+        ["record 2 caller book a haircut on Friday please", "answer 3 book a haircut on Friday please"]
+    );
+}
+
+#[test]
+fn two_utterances_in_a_row_are_one_turn() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("one");
+    assert_eq!(
+        rig.says("two").did(),
+        ["withdraw 2", "hush 2", "record 2 caller one two", "answer 3 one two"]
+    );
+}
+
+#[test]
+fn a_backchannel_before_the_answer_does_not_hold_it_back_but_is_not_lost() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("one");
+    assert_eq!(rig.partial("okay").did(), Vec::<String>::new());
+    assert_eq!(rig.says("okay").did().last().unwrap(), "answer 3 one okay");
+}
+
+#[test]
+fn words_that_do_not_become_an_utterance_hold_the_answer_back_for_two_seconds() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("one");
+    rig.partial("a cough");
+    rig.wait(1_900);
+    assert_eq!(rig.did(), Vec::<String>::new());
+    assert_eq!(rig.wait(200).did(), ["record 2 caller one", "answer 3 one"]);
+}
+
+#[test]
+fn the_caller_interrupts_clear_first_and_the_mind_is_told_what_was_heard() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Alpha beta.");
+    rig.sentence(2, 1, "Gamma delta epsilon.");
+    rig.done(2);
+    rig.wait(1_200);
+    rig.partial("stop");
+    let before_clear = rig.last.iter().take_while(|e| **e != Effect::Clear);
+    assert!(
+        before_clear.clone().all(|e| matches!(e, Effect::CancelTimer(_))),
+        "nothing leaves before the clear"
+    );
+    assert_eq!(
+        rig.did(),
+        ["clear", "stop 2 [Alpha beta. Gamma]", "record 3 bot Alpha beta. Gamma", "hush 2"]
+    );
+    let cut = rig.wire.len();
+    rig.wait(1_000);
+    assert_eq!(rig.wire[cut..], [None], "a clear and nothing after it");
+    assert_eq!(rig.says("stop it").did(), ["record 4 caller stop it", "answer 3 stop it"]);
+    assert!(rig.transcript().contains(&"3 bot cut: Alpha beta. Gamma".to_owned()));
+}
+
+#[test]
+fn one_word_interrupts_only_with_voice_behind_it() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Alpha beta gamma delta.");
+    rig.wait(300);
+    assert_eq!(rig.partial("tomorrow").did(), Vec::<String>::new());
+    rig.on(Event::Stream(StreamEvent::VoiceOver(200)));
+    assert_eq!(rig.did()[0], "clear");
+}
+
+#[test]
+fn a_backchannel_does_not_interrupt_and_becomes_the_turn_when_the_bot_has_finished() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Alpha beta gamma.");
+    rig.done(2);
+    rig.wait(300);
+    assert_eq!(rig.partial("uh-huh").did(), Vec::<String>::new());
+    assert_eq!(rig.says("uh-huh").did(), Vec::<String>::new());
+    rig.wait(1_000);
+    assert_eq!(
+        rig.did(),
+        [
+            "record 3 bot Alpha beta gamma.",
+            "heard 2 [Alpha beta gamma.]",
+            "record 4 caller uh-huh",
+            "answer 3 uh-huh"
+        ]
+    );
+}
+
+#[test]
+fn words_over_a_filler_stop_it_and_join_the_turn() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("book a haircut");
+    rig.wait(1_500);
+    assert_eq!(rig.partial("on Friday").did(), ["clear", "withdraw 2", "hush 2", "hush 3"]);
+    assert_eq!(rig.says("on Friday").did().last().unwrap(), "answer 4 book a haircut on Friday");
+    assert_eq!(rig.transcript().last().unwrap(), "2 caller whole: book a haircut on Friday");
+}
+
+#[test]
+fn an_answer_that_went_out_is_not_taken_back_though_its_stream_has_not_said_so_yet() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Alpha beta gamma.");
+    rig.now += VOICE_MS;
+    rig.speech.clear();
+    rig.playback.begin_sentence(ReplyId(2), 0, "Alpha beta gamma.");
+    rig.playback.audio(ReplyId(2), 0, &[2; 8_000]);
+    rig.playback.pull(CallTime::from_millis(rig.now), |_| ());
+    assert_eq!(rig.partial("and tomorrow").did()[..2], ["clear", "stop 2 []"]);
+    assert_eq!(rig.says("and tomorrow").did(), ["record 4 caller and tomorrow", "answer 3 and tomorrow"]);
+}
+
+#[test]
+fn an_empty_partial_interruption_leads_back_to_watching_for_silence() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Alpha beta gamma delta epsilon.");
+    rig.wait(300).partial("stop");
+    rig.wait(2_100);
+    assert!(rig.timer(Timer::Idle).is_some());
+}
+
+// --- waiting -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_filler_bridges_the_wait_and_is_repeated_but_is_no_part_of_the_conversation() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.wait(1_180);
+    assert_eq!(rig.did(), Vec::<String>::new());
+    assert_eq!(rig.wait(40).did(), ["speak 3.0 One moment."]);
+    rig.wait(640);
+    assert_eq!(rig.timer(Timer::Filler).map(|at| at > 2_900), Some(true), "anew once it was heard");
+    assert_eq!(rig.wait(3_100).did(), ["speak 4.0 Nearly there."]);
+    assert!(rig.transcript().iter().all(|t| !t.contains("moment")));
+    rig.sentence(2, 0, "There.");
+    assert_eq!(rig.done(2).did(), Vec::<String>::new());
+    assert_eq!(rig.wait(2_000).did(), ["record 3 bot There.", "heard 2 [There.]"]);
+}
+
+#[test]
+fn no_filler_comes_between_an_answer_and_its_slow_voice() {
+    let mut rig = Rig::greeted(setup());
+    rig.voice = false;
+    rig.says("hello");
+    rig.wait(1_000);
+    rig.sentence(2, 0, "Alpha.");
+    assert_eq!(rig.wait(1_000).did(), Vec::<String>::new());
+}
+
+#[test]
+fn a_filler_bridges_a_wait_in_the_middle_of_an_answer() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Let me see.");
+    rig.on(Event::Thought(Thought::ToolStarted { reply: ReplyId(2), name: "look".into() }));
+    rig.wait(800);
+    assert_eq!(rig.timer(Timer::Filler).map(|at| at > 2_500), Some(true));
+    assert_eq!(rig.wait(3_000).did(), ["speak 3.0 Let me look."]);
+    rig.wait(800).sentence(2, 1, "Found it.");
+    rig.done(2);
+    assert_eq!(rig.wait(800).did().last().unwrap(), "heard 2 [Let me see. Found it.]");
+}
+
+#[test]
+fn without_an_answer_for_ten_seconds_the_bot_apologises_and_offers_a_way_out() {
+    for (setup, words, leave) in [
+        (setup(), "Sorry, we call back.", "leave hangup apology []"),
+        (with_transfer(), "Sorry, a person will help.", "leave dial - []"),
+    ] {
+        let mut rig = Rig::greeted(setup);
+        rig.says("hello");
+        rig.wait(9_900);
+        rig.wait(200);
+        let did = rig.did();
+        assert_eq!(
+            did.iter().filter(|d| d.starts_with("speak")).map(|d| &d[10..]).collect::<Vec<_>>(),
+            [words]
+        );
+        assert!(did.contains(&"withdraw 2".to_owned()));
+        rig.partial("stop stop").says("stop stop");
+        assert!(!rig.did().contains(&"clear".to_owned()), "last words are not interrupted");
+        assert_eq!(rig.wait(2_000).did().last().unwrap(), leave);
+        assert_eq!(rig.transcript().iter().filter(|t| t.contains("hello stop stop")).count(), 1);
+    }
+}
+
+#[test]
+fn silence_is_asked_about_twice_and_then_ends_the_call() {
+    let mut rig = Rig::greeted(setup());
+    assert_eq!(rig.wait(10_000).did()[0], "speak 2.0 Still there?");
+    assert_eq!(rig.wait(10_200).did().last().unwrap(), "speak 3.0 Hello?");
+    assert_eq!(rig.wait(10_400).did().last().unwrap(), "speak 4.0 Nobody there, goodbye.");
+    assert_eq!(rig.wait(2_000).did().last().unwrap(), "leave hangup silence []");
+}
+
+#[test]
+fn a_caller_who_speaks_again_is_asked_anew() {
+    let mut rig = Rig::greeted(setup());
+    rig.wait(21_500);
+    assert_eq!(rig.machine.idle_prompts_made, 2);
+    rig.says("yes I am");
+    assert_eq!(rig.machine.idle_prompts_made, 0);
+}
+
+#[test]
+fn the_longest_call_ends_with_a_word() {
+    let mut rig =
+        Rig::greeted(Setup { config: CallConfig { max_call_s: 5, ..CallConfig::default() }, ..setup() });
+    rig.says("hello");
+    rig.sentence(2, 0, &"word ".repeat(100));
+    let did = rig.wait(4_000).did();
+    assert_eq!(did.last().unwrap(), "speak 3.0 Time is up.");
+    assert!(did.contains(&"clear".to_owned()));
+    assert_eq!(rig.wait(1_500).did().last().unwrap(), "leave hangup max_duration []");
+}
+
+// --- the end -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_goodbye_is_heard_before_the_call_is_hung_up() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("bye");
+    rig.sentence(2, 0, "See you.");
+    assert_eq!(rig.done_then(2, Then::HangUp { message_taken: false }).did(), Vec::<String>::new());
+    rig.wait(400);
+    assert!(rig.left().is_none());
+    assert_eq!(
+        rig.wait(400).did(),
+        ["record 3 bot See you.", "heard 2 [See you.]", "leave hangup completed []"]
+    );
+}
+
+#[test]
+fn a_model_that_hangs_up_without_a_word_has_one_said_for_it() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("bye");
+    assert_eq!(rig.done_then(2, Then::HangUp { message_taken: false }).did(), ["speak 2.0 Goodbye."]);
+    assert_eq!(rig.wait(1_000).did().last().unwrap(), "leave hangup completed []");
+}
+
+#[test]
+fn a_caller_who_speaks_over_the_goodbye_keeps_the_call() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("bye");
+    rig.sentence(2, 0, "See you then, goodbye.");
+    rig.done_then(2, Then::HangUp { message_taken: false });
+    rig.wait(400).partial("wait one more thing");
+    assert_eq!(rig.says("wait one more thing").did().last().unwrap(), "answer 3 wait one more thing");
+    rig.wait(3_000);
+    assert!(rig.left().is_none());
+}
+
+#[test]
+fn a_call_that_brought_a_message_says_so_in_its_reason() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("tell them I called");
+    rig.on(Event::Thought(Thought::Achieved(Outcome { message_taken: true, ..Outcome::default() })));
+    rig.sentence(2, 0, "I will.");
+    rig.done_then(2, Then::HangUp { message_taken: true });
+    assert_eq!(rig.wait(1_000).did().last().unwrap(), "leave hangup message_taken []");
+    assert!(rig.machine.outcome().message_taken);
+}
+
+#[test]
+fn a_transfer_is_announced_and_then_dialled_but_is_not_yet_done() {
+    let mut rig = Rig::greeted(with_transfer());
+    rig.says("a person please");
+    rig.on(Event::Thought(Thought::Achieved(Outcome { transferred: true, ..Outcome::default() })));
+    assert_eq!(rig.done_then(2, Then::Transfer).did(), ["speak 2.0 Putting you through."]);
+    assert_eq!(rig.wait(1_500).did().last().unwrap(), "leave dial - []");
+    assert!(!rig.machine.outcome().transferred);
+}
+
+#[test]
+fn keys_stop_the_bot_and_become_a_turn() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("my number");
+    rig.sentence(2, 0, "Please type it now.");
+    rig.wait(300);
+    assert_eq!(rig.key('4').did()[0], "clear");
+    assert_eq!(rig.key('2').did(), Vec::<String>::new());
+    rig.wait(1_900);
+    assert_eq!(rig.did(), Vec::<String>::new());
+    assert_eq!(rig.wait(200).did(), ["record 4 caller (keys pressed: 4 2)", "answer 3 (keys pressed: 4 2)"]);
+    rig.key('7');
+    assert_eq!(rig.key('#').did().last().unwrap(), "answer 4 (keys pressed: 4 2) (keys pressed: 7)");
+}
+
+#[test]
+fn the_key_zero_asks_for_a_person() {
+    let mut rig = Rig::greeted(with_transfer());
+    assert_eq!(rig.key('0').did(), ["speak 2.0 Putting you through."]);
+    assert_eq!(rig.wait(1_500).did().last().unwrap(), "leave dial - []");
+    let mut rig = Rig::greeted(setup());
+    assert_eq!(rig.key('0').did()[1], "answer 2 (pressed 0: I would like to speak to a person)");
+    let mut rig = Rig::greeted(Setup { zero_for_person: false, ..with_transfer() });
+    rig.key('0');
+    assert_eq!(rig.wait(2_100).did()[1], "answer 2 (keys pressed: 0)");
+    let mut rig = Rig::greeted(with_transfer());
+    rig.key('1').key('0');
+    assert_eq!(rig.wait(2_100).did()[1], "answer 2 (keys pressed: 1 0)");
+}
+
+#[test]
+fn after_a_stop_last_words_are_collected_and_the_call_ends() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Alpha beta gamma delta.");
+    rig.wait(600);
+    rig.on(Event::Stream(StreamEvent::Stopped));
+    assert_eq!(rig.did(), ["stop 2 [Alpha]", "record 3 bot Alpha", "hush 2", "finish"]);
+    assert_eq!(rig.says("bye now").did(), Vec::<String>::new());
+    assert_eq!(rig.down(Child::Stt).did(), ["record 4 caller bye now", "leave ended completed"]);
+    assert!(rig.machine.is_over());
+}
+
+#[test]
+fn an_ear_that_does_not_finish_is_waited_for_two_seconds() {
+    let mut rig = Rig::greeted(setup());
+    rig.key('7');
+    rig.on(Event::Stream(StreamEvent::Stopped));
+    rig.wait(1_900);
+    assert!(rig.left().is_none());
+    assert_eq!(rig.wait(200).did(), ["record 2 caller (keys pressed: 7)", "leave ended completed"]);
+}
+
+#[test]
+fn ended_twice_a_call_leaves_once() {
+    let mut rig = Rig::greeted(setup());
+    assert_eq!(rig.on(Event::End(EndReason::Ended)).did(), ["leave ended ended"]);
+    assert!(rig.on(Event::End(EndReason::Shutdown)).last.is_empty());
+    assert!(rig.on(Event::Stream(StreamEvent::Broke)).last.is_empty());
+    assert!(rig.says("hello").last.is_empty());
+}
+
+// --- failures ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn without_ears_the_bot_apologises_even_while_a_notice_is_spoken() {
+    for notice in [None, Some("We record this call for a good while.".to_owned())] {
+        let mut rig = Rig::new(Setup { notice, ..setup() });
+        rig.begin().wait(400);
+        rig.on(Event::Heard(Heard::Lost { code: "auth".into() }));
+        assert_eq!(rig.did()[0], "clear");
+        assert_eq!(rig.wait(2_000).did().last().unwrap(), "leave hangup apology []");
+        assert!(rig.machine.outcome().follow_up);
+    }
+}
+
+#[test]
+fn without_a_voice_twilio_says_the_apology() {
+    for (setup, leave) in [
+        (setup(), "leave hangup apology [Sorry, we call back.]"),
+        (with_transfer(), "leave dial - [Sorry, a person will help.]"),
+    ] {
+        let mut rig = Rig::greeted(setup);
+        rig.says("hello");
+        rig.sentence(2, 0, "Alpha.");
+        rig.on(Event::Spoke(Spoke::Failed { reply: ReplyId(2), sentence: 0, code: "x".into() }));
+        assert_eq!(rig.did().last().unwrap(), leave);
+    }
+}
+
+#[test]
+fn a_filler_that_fails_costs_nothing_but_itself() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.wait(1_200);
+    rig.on(Event::Spoke(Spoke::Failed { reply: ReplyId(3), sentence: 0, code: "x".into() }));
+    assert!(rig.left().is_none());
+    assert_eq!(rig.timer(Timer::Filler), Some(3_000));
+}
+
+#[test]
+fn an_answer_that_fails_once_is_asked_for_again_and_twice_ends_the_call() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    let failed = |reply| Event::Thought(Thought::Failed { reply: ReplyId(reply), code: "x".into() });
+    assert_eq!(rig.on(failed(2)).did(), ["speak 3.0 Say that again?"]);
+    rig.wait(1_200);
+    assert_eq!(rig.says("hello again").did()[1], "answer 4 hello again");
+    assert_eq!(rig.on(failed(4)).did().last().unwrap(), "speak 5.0 Sorry, we call back.");
+}
+
+#[test]
+fn a_new_mind_is_asked_again_and_nothing_of_the_old_ones_answer_is_heard() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Alpha.");
+    assert_eq!(rig.down(Child::Dialogue).did(), ["hush 2"]);
+    let state = rig.machine.resume_state(CallTime::from_millis(rig.now), false);
+    assert!(state.turns.iter().all(|t| t.speaker == Speaker::Bot), "the open turn is asked again");
+    assert_eq!(rig.up(Child::Dialogue).did(), ["answer 3 hello"]);
+    assert_eq!(rig.sentence(3, 0, "Beta.").did(), ["speak 3.0 Beta."]);
+    rig.done(3);
+    assert_eq!(rig.wait(600).did().last().unwrap(), "heard 3 [Beta.]");
+}
+
+#[test]
+fn what_was_being_said_when_the_mind_went_is_told_to_the_next_one() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Alpha.");
+    rig.sentence(2, 1, "Beta gamma.");
+    rig.wait(500);
+    rig.down(Child::Dialogue);
+    let state = rig.machine.resume_state(CallTime::from_millis(rig.now), false);
+    assert_eq!(state.turns.last().unwrap().heard, "hello", "what is under way is not told by halves");
+    assert_eq!(rig.up(Child::Dialogue).did(), Vec::<String>::new());
+    assert_eq!(rig.wait(800).did().last().unwrap(), "said 2 [Alpha. Beta gamma.]");
+}
+
+#[test]
+fn turns_taken_while_the_mind_is_away_are_answered_when_it_is_back() {
+    let mut rig = Rig::greeted(setup());
+    rig.down(Child::Dialogue);
+    assert_eq!(rig.says("hello").did(), ["record 2 caller hello"]);
+    assert_eq!(rig.up(Child::Dialogue).did(), ["answer 2 hello"]);
+}
+
+#[test]
+fn a_new_voice_says_what_the_old_one_did_not() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Alpha.");
+    rig.wait(200);
+    rig.down(Child::Tts);
+    assert_eq!(rig.sentence(2, 1, "Beta.").did(), Vec::<String>::new(), "kept until there is a voice");
+    rig.done(2);
+    assert_eq!(rig.up(Child::Tts).did(), ["speak 2.1 Beta."]);
+    assert_eq!(rig.wait(1_000).did().last().unwrap(), "heard 2 [Alpha. Beta.]");
+}
+
+#[test]
+fn a_sentence_that_was_cut_off_by_the_voices_end_is_said_from_where_it_broke() {
+    for (ms, again) in [(400, "One two three, four five six."), (1_400, "six.")] {
+        let mut rig = Rig::greeted(setup());
+        rig.says("hello");
+        rig.sentence(2, 0, "One two three, four five six.");
+        rig.speech.clear();
+        rig.playback.begin_sentence(ReplyId(2), 0, "One two three, four five six.");
+        rig.playback.audio(ReplyId(2), 0, &vec![2; ms * 8]);
+        rig.wait(ms as u64);
+        rig.down(Child::Tts);
+        rig.done(2);
+        assert_eq!(rig.up(Child::Tts).did(), [format!("speak 2.0 {again}")]);
+        assert_eq!(rig.wait(4_000).did().last().unwrap(), "heard 2 [One two three, four five six.]");
+    }
+}
+
+#[test]
+fn a_new_voice_does_not_say_a_filler_after_the_answer_it_was_to_bridge() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.wait(1_200);
+    assert_eq!(rig.did(), ["speak 3.0 One moment."]);
+    rig.down(Child::Tts).sentence(2, 0, "Alpha.");
+    rig.done(2);
+    assert_eq!(rig.up(Child::Tts).did(), ["speak 2.0 Alpha."]);
+    assert_eq!(rig.wait(600).did(), ["record 3 bot Alpha.", "heard 2 [Alpha.]"]);
+}
+
+#[test]
+fn a_child_that_cannot_be_kept_alive_ends_the_call_politely() {
+    for (child, end) in [
+        (Child::Stt, "leave hangup apology []"),
+        (Child::Dialogue, "leave hangup apology []"),
+        (Child::Tts, "leave hangup apology [Sorry, we call back.]"),
+    ] {
+        let mut rig = Rig::greeted(setup());
+        rig.says("hello");
+        rig.down(child);
+        rig.on(Event::ChildGone(child));
+        if child == Child::Tts {
+            assert_eq!(rig.did().last().unwrap(), end);
+        } else {
+            assert_eq!(rig.wait(2_000).did().last().unwrap(), end);
+        }
+    }
+}
+
+#[test]
+fn a_mark_that_is_lost_holds_nothing_up() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Alpha.");
+    rig.done(2);
+    rig.wait(200);
+    rig.marks.clear();
+    assert_eq!(rig.wait(3_000).did().last().unwrap(), "heard 2 [Alpha.]");
+}
+
+// --- the next stream ---------------------------------------------------------------------------------------------
+
+#[test]
+fn a_broken_call_leaves_with_all_that_is_needed_to_go_on() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("book a haircut");
+    rig.wait(2_000);
+    rig.on(Event::Thought(Thought::Fact("The caller is Ann.".into())));
+    assert_eq!(rig.on(Event::Stream(StreamEvent::Broke)).did().last().unwrap(), "leave broke");
+    let state = rig.machine.resume_state(CallTime::from_millis(rig.now), true);
+    assert_eq!(state.turns.last().unwrap().said, "book a haircut");
+    assert_eq!(state.facts, ["The caller is Ann."]);
+    assert_eq!(state.elapsed_ms, rig.now);
+
+    let mut rig = Rig::new(Setup { epoch: Epoch(2), resume: Some(state), ..setup() });
+    assert_eq!(
+        rig.begin().did(),
+        ["speak 1.0 We were cut off.", "record 2 caller book a haircut", "answer 2 book a haircut"]
+    );
+    let mind = rig.machine.resume_state(CallTime::ZERO, false);
+    assert_eq!(mind.turns.len(), 1, "the greeting; the open turn is asked");
+    rig.wait(1_200);
+    rig.on(Event::Stream(StreamEvent::Broke));
+    let state = rig.machine.resume_state(CallTime::from_millis(rig.now), true);
+    assert_eq!((state.breaks, state.turns.last().unwrap().said.as_str()), (1, "book a haircut"));
+    let rig = Rig::new(Setup { epoch: Epoch(2), resume: Some(state), ..setup() });
+    assert!(rig.machine.open.is_some(), "a line said meanwhile does not hide that the turn is open");
+}
+
+#[test]
+fn a_call_that_broke_while_the_bot_spoke_waits_for_the_caller() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Alpha beta gamma delta.");
+    rig.wait(700);
+    rig.on(Event::Stream(StreamEvent::Broke));
+    let state = rig.machine.resume_state(CallTime::from_millis(rig.now), true);
+    let mut rig = Rig::new(Setup { epoch: Epoch(2), resume: Some(state), ..setup() });
+    assert_eq!(rig.begin().did(), ["speak 1.0 We were cut off."]);
+}
+
+#[test]
+fn words_that_waited_when_the_stream_broke_are_answered_by_the_next_one() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Alpha beta gamma delta.");
+    rig.wait(500).says("uh-huh");
+    rig.on(Event::Stream(StreamEvent::Broke));
+    let state = rig.machine.resume_state(CallTime::from_millis(rig.now), true);
+    let mut rig = Rig::new(Setup { epoch: Epoch(2), resume: Some(state), ..setup() });
+    assert_eq!(rig.begin().did().last().unwrap(), "answer 2 uh-huh");
+}
+
+// --- any order of events -----------------------------------------------------------------------------------------
+
+#[derive(Clone, Debug)]
+enum Step {
+    Wait(u64),
+    Partial(usize),
+    Utterance(usize),
+    Sentence,
+    Done(u8),
+    Fail,
+    Tool,
+    Voice,
+    VoiceFails,
+    VoiceOver,
+    Key(char),
+    Down(Child),
+    Up(Child),
+    Gone(Child),
+    Timer(Timer),
+    StrayMark,
+    Stopped,
+    Broke,
+    End,
+    Begin,
+    Lost,
+}
+
+const WORDS: &[&str] = &["yes", "stop", "tomorrow", "on Friday at nine", "uh huh", "hold on"];
+
+fn child() -> impl Strategy<Value = Child> {
+    prop_oneof![Just(Child::Stt), Just(Child::Tts), Just(Child::Dialogue)]
+}
+
+fn timer() -> impl Strategy<Value = Timer> {
+    prop_oneof![
+        Just(Timer::Filler),
+        Just(Timer::Apology),
+        Just(Timer::Idle),
+        Just(Timer::MaxDuration),
+        Just(Timer::Mark),
+        Just(Timer::Resume),
+        Just(Timer::Digits),
+        Just(Timer::Closing),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => (1u64..100).prop_map(|n| Step::Wait(n * TICK)),
+        4 => (0..WORDS.len()).prop_map(Step::Partial),
+        6 => (0..WORDS.len()).prop_map(Step::Utterance),
+        10 => Just(Step::Sentence),
+        4 => (0u8..12).prop_map(Step::Done),
+        1 => Just(Step::Fail),
+        1 => Just(Step::Tool),
+        4 => Just(Step::Voice),
+        1 => Just(Step::VoiceFails),
+        1 => Just(Step::VoiceOver),
+        2 => prop::sample::select(vec!['0', '1', '5', '#', '*']).prop_map(Step::Key),
+        1 => child().prop_map(Step::Down),
+        2 => child().prop_map(Step::Up),
+        1 => timer().prop_map(Step::Timer),
+        1 => Just(Step::StrayMark),
+        1 => prop_oneof![
+            Just(Step::Stopped), Just(Step::Broke), Just(Step::End), Just(Step::Lost), child().prop_map(Step::Gone),
+            Just(Step::Begin), Just(Step::Begin),
+        ],
+    ]
+}
+
+proptest! {
+    #[test]
+    fn in_any_order_of_events_a_call_leaves_at_most_once_and_keeps_every_word(
+        transfer: bool,
+        notice: bool,
+        steps in prop::collection::vec(step(), 0..60),
+    ) {
+        let notice = notice.then(|| "We record.".to_owned());
+        let mut rig = Rig::new(Setup { can_transfer: transfer, notice, ..setup() });
+        rig.begin();
+        let (mut said, mut keys) = (Vec::new(), Vec::new());
+        let (mut sentences, mut stopped) = (0, false);
+        for step in steps {
+            let answer = rig.machine.answer.unwrap_or(ReplyId(1)).0;
+            let over = rig.machine.is_over();
+            rig.last.clear();
+            match step {
+                Step::Wait(ms) => { rig.wait(ms); }
+                Step::Partial(i) => { rig.partial(WORDS[i]); }
+                Step::Utterance(i) => {
+                    // The ear gives every word once; a number makes each its own.
+                    let text = format!("{} w{}", WORDS[i], said.len());
+                    let text = if i % 4 == 0 { WORDS[i].to_owned() } else { text };
+                    rig.says(&text);
+                    if !over {
+                        said.extend(text.split_whitespace().map(str::to_owned));
+                    }
+                }
+                Step::Sentence => {
+                    let next = rig.machine.current_answer().map_or(0, |r| r.handed.len() as u32);
+                    sentences += 1;
+                    rig.sentence(answer, next, &format!("Sentence {sentences} of it."));
+                }
+                Step::Done(0) => { rig.done_then(answer, Then::HangUp { message_taken: false }); }
+                Step::Done(1) => { rig.done_then(answer, Then::Transfer); }
+                Step::Done(_) => { rig.done(answer); }
+                Step::Fail => {
+                    rig.on(Event::Thought(Thought::Failed { reply: ReplyId(answer), code: "x".into() }));
+                }
+                Step::Tool => {
+                    rig.on(Event::Thought(Thought::ToolStarted { reply: ReplyId(answer), name: "x".into() }));
+                }
+                Step::Voice => rig.speech.iter_mut().for_each(|s| s.0 = 0),
+                Step::VoiceFails => {
+                    if let Some((_, reply, sentence, _)) = rig.speech.first().cloned() {
+                        rig.speech.retain(|s| s.1 != reply);
+                        rig.on(Event::Spoke(Spoke::Failed { reply, sentence, code: "x".into() }));
+                    }
+                }
+                Step::VoiceOver => { rig.on(Event::Stream(StreamEvent::VoiceOver(300))); }
+                Step::Key(key) => {
+                    let person = key == '0' && rig.machine.digits.is_empty() && !rig.machine.is_bound();
+                    if !over && !stopped && key != '#' && !person {
+                        keys.push(key.to_string());
+                    }
+                    rig.key(key);
+                }
+                Step::Down(child) => { rig.down(child); }
+                Step::Up(child) => { rig.up(child); }
+                Step::Gone(child) => { rig.on(Event::ChildGone(child)); }
+                Step::Timer(timer) => { rig.on(Event::Timer(timer)); }
+                Step::StrayMark => { rig.on(Event::Stream(StreamEvent::Mark("9.9.9".into()))); }
+                Step::Stopped => { stopped = true; rig.on(Event::Stream(StreamEvent::Stopped)); }
+                Step::Broke => { rig.on(Event::Stream(StreamEvent::Broke)); }
+                Step::End => { rig.on(Event::End(EndReason::Ended)); }
+                Step::Begin => { rig.begin(); }
+                Step::Lost => { rig.on(Event::Heard(Heard::Lost { code: "x".into() })); }
+            }
+            if over {
+                prop_assert!(rig.last.is_empty(), "nothing after the end: {:?}", rig.last);
+            }
+        }
+        rig.on(Event::End(EndReason::Ended));
+        // A caller who hung up is waited for a little while, whatever else ends the call.
+        rig.on(Event::Timer(Timer::Closing));
+        let leaves = rig.all.iter().filter(|e| matches!(e, Effect::Leave(_))).count();
+        prop_assert_eq!(leaves, 1);
+        prop_assert!(matches!(rig.all.last(), Some(Effect::Leave(_))));
+
+        let mut speakers: HashMap<u32, Speaker> = HashMap::new();
+        for effect in &rig.all {
+            match effect {
+                Effect::Record(turn) => {
+                    let known = *speakers.entry(turn.n).or_insert(turn.speaker);
+                    prop_assert_eq!(known, turn.speaker, "turn {} changes its speaker", turn.n);
+                }
+                Effect::SetTimer(timer, after) => {
+                    prop_assert!(!after.is_zero(), "{:?} would spin", timer);
+                    prop_assert!(*after <= Duration::from_secs(1_800));
+                }
+                _ => {}
+            }
+        }
+        let (mut heard, mut typed) = (Vec::new(), Vec::new());
+        for turn in transcript(&rig.all).iter().filter(|t| t.speaker == Speaker::Caller) {
+            let mut in_keys = false;
+            for word in turn.said.split_whitespace() {
+                let bare = word.trim_end_matches(')');
+                match word {
+                    "(keys" | "(pressed" => in_keys = true,
+                    "pressed:" => {}
+                    _ if in_keys => {
+                        if bare.len() == 1 && bare != "I" && bare != "a" {
+                            typed.push(bare.to_owned());
+                        }
+                        in_keys = !word.ends_with(')');
+                    }
+                    _ => heard.push(word.to_owned()),
+                }
+            }
+        }
+        prop_assert_eq!(heard, said);
+        prop_assert_eq!(typed, keys);
+        // On the wire each reply's frames stand together, unless a filler bridged a wait of its own; none is begun
+        // again, and none comes back after a clear.
+        let mut cleared = 0;
+        let mut newest = 0;
+        for sent in &rig.wire {
+            match sent {
+                Some(0xFF) => {}
+                Some(reply) => {
+                    prop_assert!(*reply > cleared, "reply {} after a clear", reply);
+                    newest = newest.max(*reply);
+                }
+                None => cleared = newest,
+            }
+        }
+    }
+}
