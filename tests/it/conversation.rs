@@ -141,3 +141,43 @@ async fn an_end_that_is_told_in_several_ways_is_written_once() {
     assert!(feed.try_recv().is_err(), "nothing is told after the end");
     desk.close().await;
 }
+
+#[actix::test]
+async fn a_database_that_is_stuck_does_not_hold_the_conversation_up() {
+    use diesel::connection::SimpleConnection as _;
+    let desk = Desk::open().await;
+    let db = desk.db().clone();
+    // Another process holds the write lock for longer than the first two turns take.
+    let (locked, wait_locked) = tokio::sync::oneshot::channel();
+    let stuck = actix_rt::spawn(async move {
+        db.read(move |connection| {
+            connection.batch_execute("BEGIN IMMEDIATE")?;
+            locked.send(()).expect("the test waits");
+            std::thread::sleep(std::time::Duration::from_secs(8));
+            connection.batch_execute("COMMIT")?;
+            Ok(())
+        })
+        .await
+    });
+    wait_locked.await.expect("the lock is held");
+    let call = desk
+        .call(
+            r#"
+            name = "stuck database"
+            [[step]]
+            wait_for = "greeting"
+            [[step]]
+            say = "What are your opening hours?"
+            [[step]]
+            wait_for = "reply"
+            [[step]]
+            hang_up = true
+            "#,
+        )
+        .await;
+    stuck.await.expect("the lock was held to its end").expect("and released");
+    call.is_sound();
+    assert_eq!(call.overview.end_reason, Some(EndReason::Completed));
+    assert!(call.caller_said().contains("opening hours"), "{:?}", call.turns);
+    desk.close().await;
+}

@@ -1,5 +1,7 @@
 //! What every whole-call test needs: a stack of its own on free ports with a fresh database, and words to ask it with.
 
+pub mod process;
+
 use frontdesk::cli::stack::Stack;
 use frontdesk::config::Config;
 use frontdesk::config::profile;

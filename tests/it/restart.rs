@@ -1,0 +1,76 @@
+//! The process is killed while a call is up: what was said is kept, and the call is closed.
+
+use crate::support::process::{Place, Process};
+use frontdesk::db::DbHandle;
+use frontdesk::domain::call::EndReason;
+use frontdesk::domain::ids::CallSid;
+use frontdesk::domain::turn::Speaker;
+use frontdesk::sim::caller::run_call;
+use frontdesk::sim::script::Script;
+use std::time::Duration;
+
+/// Waits until the caller's first turn and the bot's answer to it are on record.
+async fn until_answered(db: &DbHandle, sid: &CallSid) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let turns = db.turns(sid.clone()).await.unwrap_or_default();
+        let asked = turns.iter().position(|t| t.speaker == Speaker::Caller);
+        if asked.is_some_and(|at| turns.iter().skip(at).any(|t| t.speaker == Speaker::Bot)) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "no answer is recorded: {turns:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn until_ended(db: &DbHandle, sid: &CallSid) -> EndReason {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let call = db.call_overview(sid.clone()).await.unwrap();
+        if let Some(reason) = call.and_then(|c| c.end_reason) {
+            return reason;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the call is not closed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+const ASK: &str = r#"
+    name = "killed"
+    limit_ms = 60000
+    [[step]]
+    wait_for = "greeting"
+    [[step]]
+    say = "What are your opening hours?"
+    [[step]]
+    wait_for = "reply"
+    [[step]]
+    say = "That is all, goodbye."
+    [[step]]
+    expect_end = "hangup"
+    within_ms = 30000
+"#;
+
+#[actix::test]
+async fn a_call_whose_process_was_killed_is_closed_at_the_next_start_with_what_was_said() {
+    let place = Place::new();
+    let short = [("FRONTDESK_TWILIO_SUSPEND_MS", "1000")];
+    let server = Process::start(&place, &short);
+    let sid = format!("CA{:032x}", rand::random::<u128>());
+    let script = Script::parse(ASK).unwrap();
+    let caller = place.caller(&sid);
+    let calling = actix_rt::spawn(async move { run_call(&caller, &script).await });
+    let database = place.database().await;
+    let sid = CallSid::from(sid.as_str());
+    until_answered(&database, &sid).await;
+    server.kill();
+    // Twilio finds nobody to ask and hangs up.
+    calling.await.unwrap();
+
+    let server = Process::start(&place, &short);
+    assert_eq!(until_ended(&database, &sid).await, EndReason::Lost);
+    let turns = database.turns(sid).await.unwrap();
+    assert!(turns.iter().any(|t| t.said.contains("opening hours")), "{turns:?}");
+    server.kill();
+    database.shutdown().await;
+}

@@ -1,0 +1,121 @@
+//! The server as a process of its own, for what only a process can show: being killed, and what it prints.
+
+use frontdesk::cli::stack;
+use frontdesk::config::database::DatabaseConfig;
+use frontdesk::config::profile::BARBERSHOP;
+use frontdesk::db::Database;
+use frontdesk::sim::caller::CallConfig;
+use frontdesk::sim::vendors::{Vendors, VendorsConfig, VendorsHandle};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A server in a process of its own.
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts one at `place`; what it prints goes to `place.log()`.
+    pub fn start(place: &Place, more: &[(&str, &str)]) -> Self {
+        let (folder, vendors, port) = (&place.folder, &place.vendors, place.port);
+        let log = File::options().create(true).append(true).open(place.log()).unwrap();
+        File::create(folder.join("profile.json")).unwrap().write_all(BARBERSHOP.as_bytes()).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_frontdesk"))
+            .arg("serve")
+            .env_clear()
+            .envs(stack::environment(vendors))
+            .env("PORT", port.to_string())
+            .env("BASE_URL", format!("http://127.0.0.1:{port}"))
+            .env("DATABASE_URL", format!("sqlite://{}", folder.join("test.db").display()))
+            .env("BUSINESS_PROFILE", folder.join("profile.json"))
+            .env("RUST_LOG", "warn")
+            .envs(more.iter().copied())
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("the server starts");
+        let process = Self { child };
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while !is_up(port) {
+            assert!(std::time::Instant::now() < deadline, "the server does not come up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        process
+    }
+
+    /// As `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it is gone");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn is_up(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+    let mut answer = String::new();
+    stream.write_all(b"GET /api/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").is_ok()
+        && stream.read_to_string(&mut answer).is_ok()
+        && answer.starts_with("HTTP/1.1 200")
+}
+
+/// Where a server's process lives: its files, its vendors, its port.
+pub struct Place {
+    pub folder: PathBuf,
+    pub vendors: VendorsHandle,
+    pub port: u16,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("frontdesk-it-{:032x}", rand::random::<u128>()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        Self { folder, vendors: Vendors::start(VendorsConfig::default(), None).unwrap(), port }
+    }
+
+    /// What the server has printed.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    pub fn caller(&self, sid: &str) -> CallConfig {
+        let mut call = stack::caller(&format!("http://127.0.0.1:{}", self.port));
+        call.sid = Some(sid.to_owned());
+        call
+    }
+
+    /// The server's database, opened beside it.
+    pub async fn database(&self) -> Database {
+        let config = DatabaseConfig {
+            url: format!("sqlite://{}", self.folder.join("test.db").display()),
+            ..Default::default()
+        };
+        let system = actix::System::current();
+        actix_web::web::block(move || {
+            actix::System::set_current(system);
+            Database::open(&config).expect("the database opens")
+        })
+        .await
+        .unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
