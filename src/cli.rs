@@ -4,6 +4,7 @@ pub mod chat;
 pub mod check_config;
 pub mod data;
 pub mod demo;
+pub mod drill;
 pub mod environment;
 pub mod serve;
 pub mod simulate;
@@ -97,6 +98,8 @@ pub enum SimulateCommand {
     Call(CallArgs),
     /// Place many calls at once and report latencies
     Load(LoadArgs),
+    /// Let one call of many meet every fault there is
+    Drill(DrillArgs),
 }
 
 /// Options of `simulate vendors`.
@@ -142,6 +145,14 @@ pub struct LoadArgs {
     /// Report as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `simulate drill`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct DrillArgs {
+    /// Calls beside the one that meets the fault
+    #[arg(long, value_name = "N", default_value_t = 99, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub calls: u32,
 }
 
 /// Reads the command line; ends the process with a message if it is wrong or asks for help.

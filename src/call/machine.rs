@@ -4,7 +4,7 @@
 //! decides what is remembered. Every state takes every event; what is stale is dropped.
 
 use super::messages::{Departure, NextStep, StreamEvent, UNANSWERED};
-use super::playback::{Playback, Played, RESPEAK_MS, join_words, unsent_part};
+use super::playback::{Playback, Played, join_words};
 use super::reply::{After, Kind, Reply};
 use super::turn::BargeInRules;
 use crate::call::dialogue::messages::{Fate, Then, Thought};
@@ -365,6 +365,12 @@ impl CallMachine {
         self.outcome
     }
 
+    /// Whether the caller waits for an answer.
+    #[cfg(test)]
+    pub(super) fn owes_an_answer(&self) -> bool {
+        self.phase == Phase::Live && (self.answer.is_some() || self.open.is_some())
+    }
+
     /// Whether the call has left.
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
@@ -405,13 +411,6 @@ impl CallMachine {
     }
 
     fn on_live(&mut self, at: CallTime, event: Event, playback: &mut Playback, fx: &mut Effects) {
-        // The stream's word that a reply went out may still lie in the mailbox behind this event; what was sent cannot
-        // be taken back any more.
-        let sent: Vec<ReplyId> =
-            self.replies.iter().filter(|r| !r.sent && playback.has_sent(r.id)).map(|r| r.id).collect();
-        for reply in sent {
-            self.on_first_sent(at, reply, fx);
-        }
         match event {
             Event::Heard(heard) => self.on_heard(at, heard, playback, fx),
             Event::Thought(thought) => self.on_thought(at, thought, playback, fx),
@@ -520,6 +519,9 @@ impl CallMachine {
         let limit = Duration::from_secs(self.setup.config.max_call_s)
             .saturating_sub(Duration::from_millis(self.elapsed_before_ms));
         fx.push(Effect::SetTimer(Timer::MaxDuration, limit.max(Duration::from_secs(1))));
+        if self.is_leaving() {
+            return; // An ear that could not be had was known before the greeting.
+        }
         if self.resumed {
             fx.push(audit("call.resumed", json!({ "breaks": self.breaks })));
             let unanswered = self.facts.iter().any(|fact| fact == UNANSWERED);
@@ -637,6 +639,11 @@ impl CallMachine {
     /// Whether something is being said that may not be interrupted.
     fn is_bound(&self) -> bool {
         self.replies.iter().any(|r| !r.interruptible)
+    }
+
+    /// Whether the last words of the call are being said.
+    fn is_leaving(&self) -> bool {
+        self.replies.iter().any(|r| !r.interruptible && r.after != After::Listen)
     }
 
     /// Whether an answer is under way of which the caller has heard nothing.
@@ -1185,7 +1192,7 @@ impl CallMachine {
     /// The conversation cannot go on: an honest word, then a person or a call-back.
     fn way_out(&mut self, at: CallTime, event: &str, code: &str, playback: &mut Playback, fx: &mut Effects) {
         // A notice may be cut off by this, the last words of the call may not.
-        if self.replies.iter().any(|r| !r.interruptible && r.after != After::Listen) {
+        if self.is_leaving() {
             return;
         }
         fx.push(audit(event, json!({ "code": code })));
@@ -1258,13 +1265,16 @@ impl CallMachine {
                     }
                 }
                 let mut again = Vec::new();
-                for reply in &self.replies {
-                    for (i, text) in reply.handed.iter().enumerate().skip(reply.voiced) {
+                for reply in &mut self.replies {
+                    for (i, whole) in reply.handed.iter().enumerate().skip(reply.voiced) {
                         let sentence = u32::try_from(i).unwrap_or(u32::MAX);
-                        let sent_ms = playback.abandon(reply.id, sentence);
-                        let text =
-                            if sent_ms < RESPEAK_MS { text.clone() } else { unsent_part(text, sent_ms) };
-                        again.push((reply.id, sentence, text, reply.cache));
+                        // It may have been broken off before: by another voice, or by the end of an earlier one.
+                        if let Some(rest) = playback.abandon(reply.id, sentence) {
+                            reply.rest = Some((sentence, rest));
+                        }
+                        let rest =
+                            reply.rest.as_ref().filter(|(of, _)| *of == sentence).map(|(_, rest)| rest);
+                        again.push((reply.id, sentence, rest.unwrap_or(whole).clone(), reply.cache));
                     }
                 }
                 for (reply, sentence, text, cache) in again {

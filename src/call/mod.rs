@@ -16,3 +16,6 @@ pub mod stt;
 pub mod supervision;
 pub mod tts;
 pub mod turn;
+
+#[cfg(test)]
+mod whole;

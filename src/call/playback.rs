@@ -18,7 +18,7 @@ const SILENCE: u8 = 0xFF;
 /// Speaking rate assumed while a sentence's length is not known yet, ms a character.
 const MS_PER_CHAR: u64 = 66;
 /// Less of a sentence than this was sent: it is said again from its start (`decisions.md`, "TTS cut mid-sentence").
-pub const RESPEAK_MS: u64 = 1_000;
+const RESPEAK_MS: u64 = 1_000;
 /// Sent in one go once the lead has fallen below its target: one write for several frames.
 const BURST: Duration = Duration::from_millis(100);
 
@@ -220,20 +220,22 @@ impl Playback {
     }
 
     /// Takes back what of this sentence was not sent and closes it: its voice is gone, and whoever speaks it next
-    /// begins it anew. Returns the milliseconds of it that were sent.
-    pub fn abandon(&mut self, reply: ReplyId, sentence: u32) -> u64 {
-        let Some(sent_ms) = self.take_back(reply, sentence) else { return 0 };
-        let Some(last) = self.segments.back_mut() else { return 0 };
+    /// begins it anew. Returns the words of it that are still to be said, if it was begun.
+    pub fn abandon(&mut self, reply: ReplyId, sentence: u32) -> Option<String> {
+        let sent_ms = self.take_back(reply, sentence)?;
+        let last = self.segments.back_mut()?;
+        let whole = std::mem::take(&mut last.text);
         if last.sent == 0 {
             self.segments.pop_back();
-        } else {
-            let whole = std::mem::take(&mut last.text);
-            if sent_ms >= RESPEAK_MS {
-                last.text = said_part(&whole, &unsent_part(&whole, sent_ms));
-            }
-            last.complete = true;
+            return Some(whole);
         }
-        sent_ms
+        last.complete = true;
+        if sent_ms < RESPEAK_MS {
+            return Some(whole);
+        }
+        let rest = unsent_part(&whole, sent_ms);
+        last.text = said_part(&whole, &rest);
+        Some(rest)
     }
 
     /// Empties the queue of the sentence announced last, if it is this one and still open.
@@ -413,7 +415,7 @@ fn played(segment: Segment) -> Played {
 
 /// What of a sentence is still to be said when `sent_ms` of it went out: from the first clause on that had not begun,
 /// or from the next word where the sentence has no further clause (`decisions.md`: "TTS cut mid-sentence").
-pub fn unsent_part(text: &str, sent_ms: u64) -> String {
+fn unsent_part(text: &str, sent_ms: u64) -> String {
     let reached = usize::try_from(sent_ms / MS_PER_CHAR).unwrap_or(usize::MAX);
     let mut position = 0;
     let mut clause_begins = false;

@@ -180,7 +180,7 @@ fn an_abandoned_sentence_is_begun_anew() {
     let mut p = playback();
     p.begin_sentence(R1, 0, "one two three");
     p.audio(R1, 0, &[1; 800]);
-    assert_eq!(p.abandon(R1, 0), 0);
+    assert_eq!(p.abandon(R1, 0).as_deref(), Some("one two three"));
     assert!(!p.is_audible());
     assert!(!p.audio(R1, 0, &[1; 160]), "nothing is open");
     assert!(p.begin_sentence(R1, 0, "one two three"));

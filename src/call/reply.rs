@@ -45,6 +45,8 @@ pub struct Reply {
     pub voiced: usize,
     /// No further sentence comes.
     pub closed: bool,
+    /// What is left of the sentence in progress, where a voice broke it off and another one is to go on.
+    pub rest: Option<(u32, String)>,
     /// The words heard so far.
     pub heard: String,
     /// Whether any audio of it was sent.
@@ -74,6 +76,7 @@ impl Reply {
             handed: Vec::new(),
             voiced: 0,
             closed: false,
+            rest: None,
             heard: String::new(),
             sent: false,
             interruptible: true,

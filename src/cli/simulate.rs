@@ -127,10 +127,16 @@ pub fn load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// A folder that goes when it is dropped.
-struct Scratch(PathBuf);
+pub struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> anyhow::Result<Self> {
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A new one below the system's temporary folder.
+    pub fn new() -> anyhow::Result<Self> {
         let path = std::env::temp_dir().join(format!("frontdesk-{:016x}", rand::random::<u64>()));
         std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self(path))

@@ -62,12 +62,20 @@ impl Inner {
 
     pub(super) fn service(&self, wanted: &str) -> Result<&Service, Refused> {
         self.profile.find_service(wanted).ok_or_else(|| {
-            let names: Vec<&str> = self.profile.services.iter().map(|s| s.name.as_str()).collect();
+            let names = self.profile.services.iter().map(|s| s.name.as_str());
+            let part = wanted.trim().to_lowercase();
+            let alike: Vec<&str> =
+                names.clone().filter(|name| !part.is_empty() && name.to_lowercase().contains(&part)).collect();
+            if alike.is_empty() {
+                let message = "Tell the caller what is offered and ask which one is meant.";
+                return Refused::new("there is no such service", message)
+                    .with("services", json!(names.collect::<Vec<_>>()));
+            }
             Refused::new(
-                "there is no such service",
-                "Tell the caller what is offered and ask which one is meant.",
+                "several services fit",
+                "Call again with the exact name of the one the caller means; ask the caller if that is not clear.",
             )
-            .with("services", json!(names))
+            .with("services", json!(alike))
         })
     }
 

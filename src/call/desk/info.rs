@@ -43,7 +43,7 @@ pub(super) fn about(profile: &BusinessProfile, topic: &str, now: &Zoned, open_no
             content = join(content, facts);
         }
         content = join(content, policies(profile));
-        content = join(content, json!({"kind": profile.kind, "payment": profile.policies.payment}));
+        content = join(content, json!({"kind": profile.kind}));
     }
     content
 }
@@ -108,5 +108,5 @@ fn place(profile: &BusinessProfile) -> Value {
 fn policies(profile: &BusinessProfile) -> Value {
     json!({"policies": {
         "cancellation": profile.policies.cancellation, "lateness": profile.policies.lateness,
-    }})
+    }, "payment": profile.policies.payment})
 }

@@ -1,3 +1,5 @@
+mod conversation;
+
 use super::*;
 use crate::config::database::DatabaseConfig;
 use crate::db::Database;

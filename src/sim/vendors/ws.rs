@@ -2,9 +2,11 @@
 //! it is dropped.
 
 use actix_codec::{Decoder, Encoder};
-use actix_http::ws::{Codec, Frame, Message};
+use actix_http::ws::{Codec, Frame, Message, hash_key, verify_handshake};
+use actix_web::error::ErrorBadRequest;
+use actix_web::http::header::{HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use actix_web::web::{Bytes, BytesMut, Payload};
-use actix_web::{HttpRequest, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::{Stream, StreamExt};
 use std::io;
 use tokio::sync::mpsc;
@@ -29,7 +31,10 @@ pub(crate) fn accept(
     (HttpResponseBuilder, Peer, impl Stream<Item = Result<Bytes, io::Error>> + 'static),
     actix_web::Error,
 > {
-    let response = actix_web_actors::ws::handshake(req)?;
+    verify_handshake(req.head()).map_err(ErrorBadRequest)?;
+    let key = req.headers().get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+    let mut response = HttpResponse::SwitchingProtocols();
+    response.upgrade("websocket").insert_header((SEC_WEBSOCKET_ACCEPT, hash_key(key).to_vec()));
     let (out, mut sent) = mpsc::unbounded_channel();
     let peer = Peer {
         payload,

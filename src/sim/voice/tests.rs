@@ -192,6 +192,8 @@ fn sentences() -> impl Strategy<Value = String> {
         1..4,
     )
     .prop_map(|words| words.join(" "))
+    // Any character may be a space, and of spaces alone there is nothing to hear.
+    .prop_filter("no word", |text| text.split_whitespace().next().is_some())
 }
 
 proptest! {

@@ -1,8 +1,12 @@
 //! The simulated model's brain: a receptionist who follows fixed rules. Pure and deterministic: the answer depends on
 //! the messages and the tools offered, and on nothing else.
 
+mod info;
+mod intent;
 mod results;
 mod script;
+mod speech;
+mod summary;
 mod talk;
 mod words;
 

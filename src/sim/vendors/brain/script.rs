@@ -41,6 +41,9 @@ pub struct Rule {
     /// What is said when the tools have answered; without it, the receptionist speaks of the answers.
     #[serde(default)]
     pub then: Option<String>,
+    /// The tools are called again however often they have answered, as long as tools are on offer.
+    #[serde(default)]
+    pub endless: bool,
 }
 
 /// Rules, the first that fits counting, and what is said when none does.

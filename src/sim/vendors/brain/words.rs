@@ -243,6 +243,44 @@ pub(super) fn service_in(text: &str) -> Option<String> {
     SERVICES.iter().find(|(said, _)| says(&tokens, said)).map(|(_, service)| (*service).to_owned())
 }
 
+/// Words that many services have in their names, or none.
+const IDLE: [&str; 9] = ["and", "the", "with", "a", "an", "or", "of", "for", "service"];
+
+/// The service of `names` that the words mean: the one whose name was said; else the only one with a word of it, or
+/// the shortest that ends in one ("haircut" is the "Classic Haircut", not the "Haircut and Beard").
+pub(super) fn resolve_service(text: &str, names: &[String]) -> Option<String> {
+    let said = tokens(text);
+    let named = names.iter().filter(|name| {
+        let name = tokens(name);
+        !name.is_empty() && says(&said, &name.join(" "))
+    });
+    if let Some(longest) = named.max_by_key(|name| name.len()) {
+        return Some(longest.clone());
+    }
+    let alike = services_alike(text, names);
+    if let [only] = alike.as_slice() {
+        return Some(only.clone());
+    }
+    let ends = alike.into_iter().filter(|name| tokens(name).last().is_some_and(|last| said.contains(last)));
+    ends.min_by_key(String::len)
+}
+
+/// The services with a word of their name in the text.
+pub(super) fn services_alike(text: &str, names: &[String]) -> Vec<String> {
+    let said = tokens(text);
+    let shares = |name: &&String| {
+        tokens(name).iter().any(|word| !IDLE.contains(&word.as_str()) && said.contains(word))
+    };
+    names.iter().filter(shares).cloned().collect()
+}
+
+/// The part of the day said along with a day.
+pub(super) fn part_of_day(tokens: &[String]) -> Option<&'static str> {
+    ["morning", "afternoon", "evening"]
+        .into_iter()
+        .find(|part| says(tokens, part) && !says(tokens, &format!("good {part}")))
+}
+
 /// Whom the caller wants: "with Marcus".
 pub(super) fn staff_in(text: &str) -> Option<String> {
     let mut words = text.split_whitespace();
@@ -366,6 +404,23 @@ mod tests {
     }
 
     #[test]
+    fn a_service_is_found_by_its_name_or_a_word_of_it() {
+        let names = ["Classic Haircut", "Skin Fade", "Beard Trim", "Haircut and Beard", "Kids' Cut"];
+        let names: Vec<String> = names.map(str::to_owned).into();
+        let cases = [
+            ("book a haircut tomorrow", Some("Classic Haircut")),
+            ("a haircut and beard please", Some("Haircut and Beard")),
+            ("a fade", Some("Skin Fade")),
+            ("the Kids' Cut", Some("Kids' Cut")),
+            ("a massage and a coffee", None),
+        ];
+        for (said, wanted) in cases {
+            assert_eq!(resolve_service(said, &names).as_deref(), wanted, "{said}");
+        }
+        assert_eq!(services_alike("how much is a haircut", &names), ["Classic Haircut", "Haircut and Beard"]);
+    }
+
+    #[test]
     fn names_and_numbers_are_found() {
         assert_eq!(name_in("Hi, my name is Ann Lee and I want a cut").as_deref(), Some("Ann Lee"));
         assert_eq!(name_in("This is Bob.").as_deref(), Some("Bob"));
@@ -378,7 +433,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn nothing_said_upsets_it(text in "\\PC{0,80}") {
-            let _ = (time_in(&text), day_in(&text), service_in(&text), staff_in(&text), name_in(&text), phone_in(&text));
+            let _ = (resolve_service(&text, std::slice::from_ref(&text)), time_in(&text), day_in(&text), service_in(&text), staff_in(&text), name_in(&text), phone_in(&text));
         }
     }
 }

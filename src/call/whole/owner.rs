@@ -1,0 +1,407 @@
+//! One owner of the call: the shell round the call's machine and its three children, as the actors are.
+
+use super::ear::EarChild;
+use super::line::Line;
+use super::mind::MindChild;
+use super::voice::VoiceChild;
+use super::world::World;
+use crate::call::dialogue::messages::Fate;
+use crate::call::machine::{CallMachine, Child, Effect, Event, Phrases, Setup, Timer};
+use crate::call::messages::{CallLeft, Departure};
+use crate::call::playback::Playback;
+use crate::call::stt::messages::Heard;
+use crate::call::supervision::{RestartPolicy, Verdict};
+use crate::config::call::CallConfig;
+use crate::dialogue::phrases;
+use crate::domain::call::CallFacts;
+use crate::domain::time::CallTime;
+use crate::domain::turn::{ResumeState, Speaker};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// One stream's call.
+pub struct Owner {
+    pub facts: CallFacts,
+    /// The zero of its clock.
+    pub t0: u64,
+    pub machine: Option<CallMachine>,
+    pub playback: Playback,
+    early: Vec<Event>,
+    timers: HashMap<Timer, u64>,
+    timer_ids: u64,
+    /// When the newest message in its mailbox is handled.
+    mailbox: u64,
+    policies: HashMap<Child, RestartPolicy>,
+    pub voice: VoiceChild,
+    pub mind: MindChild,
+    pub ear: EarChild,
+    pub line: Line,
+    pub stream_open: bool,
+    pub left: bool,
+    pub leaves: u32,
+    pub panicked: bool,
+    /// When the caller last did something that it knows of.
+    pub caller_at: u64,
+}
+
+impl Owner {
+    pub fn is_live(&self) -> bool {
+        !self.left && !self.panicked
+    }
+
+    pub fn clock(&self, now: u64) -> CallTime {
+        CallTime::from_millis(now - self.t0)
+    }
+
+    pub fn generation(&self, child: Child) -> u32 {
+        match child {
+            Child::Stt => self.ear.generation,
+            Child::Tts => self.voice.generation,
+            Child::Dialogue => self.mind.generation,
+        }
+    }
+
+    pub fn is_up(&self, child: Child) -> bool {
+        match child {
+            Child::Stt => self.ear.is_up(),
+            Child::Tts => self.voice.machine.is_some(),
+            Child::Dialogue => self.mind.machine.is_some(),
+        }
+    }
+
+    fn stop(&mut self, child: Child) {
+        match child {
+            Child::Stt => self.ear.stop(),
+            Child::Tts => self.voice.stop(),
+            Child::Dialogue => self.mind.stop(),
+        }
+    }
+
+    pub fn dismiss(&mut self) {
+        for child in [Child::Stt, Child::Tts, Child::Dialogue] {
+            self.stop(child);
+        }
+        self.timers.clear();
+    }
+}
+
+fn lines() -> Phrases {
+    let list = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
+    Phrases {
+        fillers: list(&["One moment.", "Just a second.", "Nearly there."]),
+        tool_fillers: list(&["Let me look."]),
+        idle_prompts: list(&["Are you there?", "Hello, hello?"]),
+        idle_goodbye: "I hang up now, goodbye.".into(),
+        goodbye: "Goodbye then.".into(),
+        say_again: "Sorry, say that again?".into(),
+        apology_goodbye: "Sorry, we will call you back.".into(),
+        apology_transfer: "Sorry, somebody will help you.".into(),
+        transfer: "I put you through.".into(),
+        max_duration: "The time is up, goodbye.".into(),
+        resumed: "Sorry, we were cut off.".into(),
+        transfer_failed: "Nobody can take the call.".into(),
+    }
+}
+
+impl World {
+    pub fn start_owner(&mut self, facts: CallFacts, resume: Option<Box<ResumeState>>) {
+        let owner = self.owners.len();
+        let config = CallConfig::default();
+        let policy = || {
+            RestartPolicy::new(
+                config.restarts,
+                Duration::from_millis(config.restart_window_ms),
+                Duration::from_millis(config.restart_ms),
+            )
+        };
+        let buffer = *self.chance.of(&[600, 4_000]);
+        self.owners.push(Owner {
+            t0: self.now,
+            machine: None,
+            playback: Playback::new(Duration::from_millis(config.playback_lead_ms), buffer),
+            early: Vec::new(),
+            timers: HashMap::new(),
+            timer_ids: 0,
+            mailbox: self.now,
+            policies: [Child::Stt, Child::Tts, Child::Dialogue].map(|child| (child, policy())).into(),
+            voice: VoiceChild::default(),
+            mind: MindChild::default(),
+            ear: EarChild::default(),
+            line: Line::default(),
+            stream_open: true,
+            left: false,
+            leaves: 0,
+            panicked: false,
+            caller_at: self.now,
+            facts,
+        });
+        self.start_ear(owner);
+        self.start_voice(owner);
+        self.start_listening(owner);
+        let wait = self.chance.between(0, 200);
+        self.after(wait, move |w| w.begin(owner, resume));
+    }
+
+    /// The caller was looked up: the call's machine begins.
+    fn begin(&mut self, owner: usize, at_hand: Option<Box<ResumeState>>) {
+        if !self.owners[owner].is_live() {
+            return;
+        }
+        let resumed = self.owners[owner].facts.epoch.0 > 1;
+        let resume = match at_hand {
+            Some(state) => Some(*state),
+            // The database may be away.
+            None if resumed && self.chance.percent(90) => Some(self.stored_state()),
+            None => None,
+        };
+        if resumed && resume.is_none() {
+            self.promises.forget(&self.database);
+        }
+        let notice = (self.chance.percent(10) && !resumed).then(|| "This call is recorded.".to_owned());
+        let machine = CallMachine::new(Setup {
+            config: CallConfig { max_call_s: 240, ..CallConfig::default() },
+            phrases: lines(),
+            can_transfer: self.can_transfer,
+            zero_for_person: self.chance.percent(50),
+            notice,
+            epoch: self.owners[owner].facts.epoch,
+            resume,
+            keep_turns: 48,
+        });
+        let at = self.owners[owner].clock(self.now);
+        let state = resumed.then(|| machine.resume_state(at, false));
+        self.owners[owner].machine = Some(machine);
+        self.start_mind(owner, state.as_ref());
+        // What has happened before comes before: a child that went and came back did so without a word to say.
+        for event in std::mem::take(&mut self.owners[owner].early) {
+            self.step(owner, event);
+        }
+        let greeting = phrases::greeting(&self.profile, None);
+        self.step(owner, Event::Begin { greeting });
+    }
+
+    fn stored_state(&self) -> ResumeState {
+        let turns: Vec<_> = self.database.turns.values().cloned().collect();
+        let from = turns.len().saturating_sub(48);
+        ResumeState { turns: turns[from..].to_vec(), ..self.database.state.clone().unwrap_or_default() }
+    }
+
+    /// A message for a call. It is handled in its turn; those of a child that is not there any more are dropped.
+    pub fn post(&mut self, owner: usize, from: Option<(Child, u32)>, event: Event) {
+        let lag = self.lag();
+        let at = (self.now + lag).max(self.owners[owner].mailbox);
+        self.owners[owner].mailbox = at;
+        self.at(at, move |w| {
+            if from.is_none_or(|(child, generation)| w.owners[owner].generation(child) == generation) {
+                w.step(owner, event);
+            }
+        });
+    }
+
+    pub fn step(&mut self, owner: usize, event: Event) {
+        let now = self.now;
+        let this = &mut self.owners[owner];
+        if !this.is_live() {
+            return;
+        }
+        let at = this.clock(now);
+        if this.machine.is_none() {
+            match event {
+                Event::End(reason) => self.leave(owner, Departure::Ended { reason }),
+                event => this.early.push(event),
+            }
+            return;
+        }
+        if matches!(
+            event,
+            Event::Heard(Heard::Utterance { .. } | Heard::Partial { .. })
+                | Event::Stream(crate::call::messages::StreamEvent::Digit(_))
+        ) {
+            this.caller_at = now;
+        }
+        self.tell(|| format!("{owner} <- {event:?}"));
+        self.heard_by_call(owner, &event);
+        let this = &mut self.owners[owner];
+        let Some(machine) = &mut this.machine else { return };
+        let effects = machine.on(at, event, &mut this.playback);
+        for effect in effects {
+            assert!(!self.owners[owner].left, "an effect after leaving: {effect:?}");
+            self.perform(owner, effect);
+        }
+    }
+
+    /// Notes what the caller has made known to the call and may not be lost from here on.
+    fn heard_by_call(&mut self, owner: usize, event: &Event) {
+        if self.owners[owner].facts.epoch.0 != self.database.epoch {
+            return; // Another owner has taken over: what this one hears is too late.
+        }
+        if let Event::Heard(Heard::Utterance { text, .. }) = event {
+            self.tally.utterances += 1;
+            self.promises.utterance(self.now, text);
+        }
+    }
+
+    fn perform(&mut self, owner: usize, effect: Effect) {
+        if !matches!(effect, Effect::SetTimer(..) | Effect::CancelTimer(_) | Effect::SaveState) {
+            self.tell(|| format!("{owner}      -> {effect:?}"));
+        }
+        match effect {
+            Effect::Clear => {
+                self.owners[owner].line.clear_decided();
+                self.wake(owner);
+            }
+            Effect::Speak { reply, sentence, text, .. } => {
+                self.tally.fillers += u64::from(lines().fillers.contains(&text));
+                self.owners[owner].line.spoken(reply, sentence, &text);
+                self.to_voice(owner, move |w| w.speak(owner, reply, sentence, text));
+            }
+            Effect::StopSpeech(reply) => {
+                self.owners[owner].line.hushed(reply);
+                self.to_voice(owner, move |w| w.stop_speech(owner, reply));
+            }
+            Effect::Answer { reply, text } => {
+                self.owners[owner].line.answers(reply);
+                self.to_mind(owner, move |w| w.answer(owner, reply, text));
+            }
+            Effect::StopAnswer { reply, fate } => {
+                match &fate {
+                    Fate::Heard(heard) => self.owners[owner].line.check_heard(reply, heard, false),
+                    Fate::Withdrawn => {
+                        self.tally.withdrawn += 1;
+                        self.owners[owner].line.check_unsent(reply);
+                    }
+                }
+                self.to_mind(owner, move |w| w.stop_answer(owner, reply, fate));
+            }
+            Effect::AnswerHeard { reply, text } => {
+                self.owners[owner].line.check_heard(reply, &text, true);
+                self.to_mind(owner, move |w| w.answer_heard(owner, reply));
+            }
+            Effect::Said { reply, heard } => {
+                self.owners[owner].line.check_heard(reply, &heard, false);
+                self.to_mind(owner, move |w| w.said(owner, heard));
+            }
+            Effect::Finalize => self.finalize(owner),
+            Effect::FinishListening => self.finish_listening(owner),
+            Effect::SetTimer(timer, after) => {
+                let this = &mut self.owners[owner];
+                this.timer_ids += 1;
+                let id = this.timer_ids;
+                this.timers.insert(timer, id);
+                self.after(after.as_millis() as u64, move |w| {
+                    if w.owners[owner].timers.get(&timer) == Some(&id) {
+                        w.owners[owner].timers.remove(&timer);
+                        w.step(owner, Event::Timer(timer));
+                    }
+                });
+            }
+            Effect::CancelTimer(timer) => {
+                self.owners[owner].timers.remove(&timer);
+            }
+            Effect::Record(turn) => {
+                if turn.speaker == Speaker::Bot {
+                    self.owners[owner].line.check_recorded(&turn);
+                }
+                if self.owners[owner].facts.epoch.0 == self.database.epoch {
+                    if let Some(known) = self.database.turns.get(&turn.n) {
+                        assert_eq!(known.speaker, turn.speaker, "turn {} changes its speaker", turn.n);
+                    }
+                    self.database.turns.insert(turn.n, turn);
+                }
+            }
+            Effect::SaveState => self.save_state(owner),
+            Effect::Audit(row) => {
+                self.tally.fallbacks += u64::from(row.code == "tts.fallback");
+            }
+            Effect::Leave(departure) => self.leave(owner, departure),
+        }
+    }
+
+    fn save_state(&mut self, owner: usize) {
+        let this = &self.owners[owner];
+        if let Some(machine) = &this.machine
+            && this.facts.epoch.0 == self.database.epoch
+        {
+            self.database.state = Some(machine.resume_state(this.clock(self.now), true));
+        }
+    }
+
+    fn leave(&mut self, owner: usize, departure: Departure) {
+        self.save_state(owner);
+        self.promises.left_at.get_or_insert(self.now);
+        let this = &mut self.owners[owner];
+        this.left = true;
+        this.leaves += 1;
+        assert_eq!(this.leaves, 1, "owner {owner} leaves twice");
+        let at = this.clock(self.now);
+        let (outcome, resume) = match &this.machine {
+            Some(machine) => (machine.outcome(), machine.resume_state(at, true)),
+            None => Default::default(),
+        };
+        let (sid, epoch) = (this.facts.sid.clone(), this.facts.epoch);
+        self.call_left(CallLeft { sid, epoch, departure, outcome, resume: Box::new(resume) });
+        // A last `clear` may be waiting.
+        self.pull(owner);
+        self.close(owner);
+    }
+
+    // --- the children --------------------------------------------------------------------------------------------
+
+    pub fn crash(&mut self, owner: usize, child: Child) {
+        if !self.owners[owner].is_up(child) {
+            return;
+        }
+        self.tell(|| format!("-- the {} of owner {owner} panics", child.as_str()));
+        self.tally.crashes += 1;
+        if child == Child::Tts {
+            self.break_off(owner);
+        }
+        self.owners[owner].stop(child);
+        self.child_ended(owner, child);
+    }
+
+    /// A child's task is over: its parent is told.
+    pub fn child_ended(&mut self, owner: usize, child: Child) {
+        let generation = self.owners[owner].generation(child);
+        let lag = self.lag();
+        let at = (self.now + lag).max(self.owners[owner].mailbox);
+        self.owners[owner].mailbox = at;
+        self.at(at, move |w| w.child_down(owner, child, generation));
+    }
+
+    fn child_down(&mut self, owner: usize, child: Child, generation: u32) {
+        let this = &mut self.owners[owner];
+        if !this.is_live() || this.generation(child) != generation {
+            return;
+        }
+        let at = this.clock(self.now);
+        let verdict = this.policies.get_mut(&child).map_or(Verdict::Degrade, |p| p.down(at));
+        self.step(owner, Event::ChildDown(child));
+        if !self.owners[owner].is_live() {
+            return;
+        }
+        match verdict {
+            Verdict::Restart(after) => {
+                self.after(after.as_millis() as u64, move |w| w.restart(owner, child));
+            }
+            Verdict::Degrade => self.step(owner, Event::ChildGone(child)),
+        }
+    }
+
+    fn restart(&mut self, owner: usize, child: Child) {
+        let this = &self.owners[owner];
+        if !this.is_live() {
+            return;
+        }
+        match child {
+            Child::Stt => self.start_ear(owner),
+            Child::Tts => self.start_voice(owner),
+            Child::Dialogue => {
+                let at = this.clock(self.now);
+                let state = this.machine.as_ref().map(|m| m.resume_state(at, false));
+                self.start_mind(owner, state.as_ref());
+            }
+        }
+        self.step(owner, Event::ChildUp(child));
+    }
+}
