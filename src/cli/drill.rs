@@ -84,7 +84,10 @@ fn drills() -> Vec<Drill> {
         rule("nothing", vec![]),
         rule(
             "primary voice cut mid-sentence",
-            vec![FaultRule::once(Service::Elevenlabs, Fault::Cut { after: After::bytes(6_000) }).containing("fine old")],
+            vec![
+                FaultRule::once(Service::Elevenlabs, Fault::Cut { after: After::bytes(6_000) })
+                    .containing("fine old"),
+            ],
         ),
         rule(
             "recogniser cut mid-utterance",
@@ -93,7 +96,8 @@ fn drills() -> Vec<Drill> {
         rule(
             "model rate-limited once",
             vec![
-                FaultRule::once(Service::Openai, Fault::RateLimit { retry_after_ms: Some(400) }).containing(MARK),
+                FaultRule::once(Service::Openai, Fault::RateLimit { retry_after_ms: Some(400) })
+                    .containing(MARK),
             ],
         ),
         rule("model hangs", vec![openai(Fault::Hang)]),
@@ -119,7 +123,10 @@ pub fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
         let stack =
             Stack::start(listener, &folder.path().join("frontdesk.db"), business, vendors, |_| {}).await?;
         println!("{} calls beside the one; every fault takes about forty seconds", args.calls);
-        println!("{:<34} {:<16} {:>10} {:>14} {:>10}", "fault", "ends", "waits ms", "others p95 ms", "others");
+        println!(
+            "{:<34} {:<16} {:>10} {:>14} {:>10}",
+            "fault", "ends", "waits ms", "others p95 ms", "others"
+        );
         let mut passed = true;
         let mut usual = None;
         for drill in drills() {
@@ -137,7 +144,9 @@ pub fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
 
 async fn one(stack: &Stack, drill: &Drill, others: usize, usual: &mut Option<f64>) -> anyhow::Result<bool> {
     let load = Script::embedded("load").context("the built-in script is missing")?;
-    let text = drill.says.map_or_else(|| VICTIM.to_owned(), |says| VICTIM.replace("Tell me about the xylophone", says));
+    let text = drill
+        .says
+        .map_or_else(|| VICTIM.to_owned(), |says| VICTIM.replace("Tell me about the xylophone", says));
     let script = Script::parse(&text).context("the drill's script")?;
     let line = Line::new();
     let crowd = join_all((0..others).map(|i| {
@@ -167,7 +176,8 @@ async fn one(stack: &Stack, drill: &Drill, others: usize, usual: &mut Option<f64
     let turns: Vec<f64> = crowd.iter().flat_map(|r| &r.turns).filter_map(|t| t.latency_ms()).collect();
     let p95 = Spread::of(&turns).p95;
     let baseline = *usual.get_or_insert(p95);
-    let well = crowd.iter().filter(|r| r.violations.count == 0 && r.replies_delivered == r.replies_expected).count();
+    let well =
+        crowd.iter().filter(|r| r.violations.count == 0 && r.replies_delivered == r.replies_expected).count();
     let reason = end_of(stack, &sid).await;
     let polite = matches!(
         reason,
@@ -195,8 +205,7 @@ async fn one(stack: &Stack, drill: &Drill, others: usize, usual: &mut Option<f64
 async fn later(line: &Line, config: CallConfig, script: &Script, after: Duration) -> CallReport {
     let script = Arc::new(script.clone());
     let (rendered, voice) = (Arc::clone(&script), config.voice);
-    let phrases =
-        actix_web::web::block(move || Phrases::render(&rendered, voice)).await.unwrap_or_default();
+    let phrases = actix_web::web::block(move || Phrases::render(&rendered, voice)).await.unwrap_or_default();
     tokio::time::sleep(after).await;
     run_rendered(line, &config, script, Arc::new(phrases)).await
 }

@@ -1,0 +1,84 @@
+//! The transcript, and the one way out of a call.
+
+use super::*;
+
+impl CallMachine {
+    pub(super) fn since_start(&self, at: CallTime) -> u64 {
+        self.elapsed_before_ms.saturating_add(at.as_millis())
+    }
+
+    pub(super) fn take_n(&mut self) -> u32 {
+        let n = self.next_n;
+        self.next_n = self.next_n.saturating_add(1);
+        n
+    }
+
+    pub(super) fn record(&mut self, turn: TurnRecord, fx: &mut Effects) {
+        match self.turns.iter_mut().find(|t| t.n == turn.n) {
+            Some(known) => *known = turn.clone(),
+            None => self.turns.push_back(turn.clone()),
+        }
+        while self.turns.len() > self.setup.keep_turns.max(1) {
+            self.turns.pop_front();
+        }
+        fx.push(Effect::Record(turn));
+    }
+
+    /// Writes down what was said of a reply so far. A filler is no part of the conversation, and must not stand
+    /// between a turn and its answer.
+    pub(super) fn record_reply(&mut self, reply: &mut Reply, interrupted: bool, fx: &mut Effects) {
+        if reply.kind == Kind::Filler {
+            return;
+        }
+        let n = match reply.n {
+            Some(n) => n,
+            None => {
+                let n = self.take_n();
+                reply.n = Some(n);
+                n
+            }
+        };
+        let mut turn = reply.record(n, interrupted);
+        turn.at_ms = turn.at_ms.saturating_add(self.elapsed_before_ms);
+        self.record(turn, fx);
+    }
+
+    /// Leaves, once: what was heard is settled, what was said is recorded.
+    pub(super) fn depart(
+        &mut self,
+        at: CallTime,
+        departure: Departure,
+        playback: &mut Playback,
+        fx: &mut Effects,
+    ) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let stopped = matches!(departure, Departure::Decided { .. });
+        if stopped && playback.is_audible() {
+            fx.push(Effect::Clear);
+        }
+        self.stop_all(at, true, playback, fx);
+        // Last words and keys that were never answered still belong to the transcript.
+        if let Some(keys) = self.take_digits() {
+            self.pending.push((keys, None));
+        }
+        let added: Vec<_> = self.pending.drain(..).collect();
+        if !added.is_empty() {
+            let mut open = match self.open.take() {
+                Some(open) => open,
+                None => {
+                    let n = self.take_n();
+                    OpenTurn { n, text: String::new(), at_ms: self.since_start(at), last_word_at: None }
+                }
+            };
+            for (text, _) in added {
+                join_words(&mut open.text, &text);
+            }
+            self.record(caller_turn(&open), fx);
+            self.open = Some(open);
+        }
+        self.phase = Phase::Over;
+        fx.push(Effect::Leave(departure));
+    }
+}

@@ -1,0 +1,110 @@
+//! What happens when a timer runs out.
+
+use super::*;
+
+impl CallMachine {
+    pub(super) fn on_timer(&mut self, at: CallTime, timer: Timer, playback: &mut Playback, fx: &mut Effects) {
+        match timer {
+            Timer::Filler => {
+                if self.answer.is_none() || self.is_bound() {
+                    return;
+                }
+                if playback.is_audible() || self.speaks_beside_answer() || !self.has_run_dry(playback) {
+                    // Something is being said, or the voice is about to: a filler would come after it, between two
+                    // sentences of the answer. The wait begins anew.
+                    let wait = Duration::from_millis(self.setup.config.filler_repeat_ms);
+                    fx.push(Effect::SetTimer(Timer::Filler, wait));
+                    return;
+                }
+                let list = if self.tool_running {
+                    &self.setup.phrases.tool_fillers
+                } else {
+                    &self.setup.phrases.fillers
+                };
+                let Some(words) = list.get(self.fillers_made % list.len().max(1)).cloned() else { return };
+                self.fillers_made = self.fillers_made.wrapping_add(1);
+                self.start_own(at, Kind::Filler, words, After::Listen, true, fx);
+            }
+            Timer::Apology => {
+                if self.current_answer().is_some_and(|r| !r.sent) {
+                    self.way_out(at, "turn.too_slow", "deadline", playback, fx);
+                }
+            }
+            Timer::Idle => self.on_idle(at, playback, fx),
+            Timer::MaxDuration => {
+                fx.push(Effect::Clear);
+                self.stop_all(at, false, playback, fx);
+                let words = self.setup.phrases.max_duration.clone();
+                let after = After::Leave {
+                    next: NextStep::HangUp { say: None },
+                    reason: Some(EndReason::MaxDuration),
+                };
+                self.say(at, words, after, false, fx);
+            }
+            Timer::Mark => {
+                let grace = Duration::from_millis(self.setup.config.mark_grace_ms);
+                let late = playback.expire(at, grace);
+                if !late.is_empty() {
+                    fx.push(audit("playback.mark_late", json!({ "marks": late.len() })));
+                    self.on_played(late, fx);
+                    self.settle(at, playback, fx);
+                }
+                if self.phase == Phase::Live && playback.is_audible() {
+                    fx.push(Effect::SetTimer(Timer::Mark, self.mark_wait(at, playback)));
+                }
+            }
+            Timer::Resume => {
+                self.partial.clear();
+                if self.open.is_some() && self.answer.is_none() && !self.is_bound() {
+                    self.begin_turn(at, fx);
+                } else {
+                    self.settle(at, playback, fx);
+                }
+            }
+            Timer::Digits => self.digits_done(at, playback, fx),
+            Timer::LeaveBy => {
+                // The stream takes nothing any more, or its marks do not come back.
+                let leaving = self.replies.iter().find_map(|r| match &r.after {
+                    After::Leave { next, reason } => Some((next.clone(), *reason)),
+                    After::Listen => None,
+                });
+                if let Some((next, reason)) = leaving {
+                    fx.push(audit("call.leave_overdue", json!({})));
+                    self.depart(at, Departure::Decided { next, reason }, playback, fx);
+                }
+            }
+            Timer::Closing => {}
+        }
+    }
+
+    pub(super) fn on_idle(&mut self, at: CallTime, playback: &Playback, fx: &mut Effects) {
+        let busy = !self.replies.is_empty() || playback.is_audible() || self.answer.is_some();
+        if busy || self.phase != Phase::Live {
+            return;
+        }
+        if self.idle_prompts_made >= self.setup.config.idle_prompts {
+            let words = self.setup.phrases.idle_goodbye.clone();
+            let after =
+                After::Leave { next: NextStep::HangUp { say: None }, reason: Some(EndReason::Silence) };
+            self.say(at, words, after, true, fx);
+            return;
+        }
+        let prompts = &self.setup.phrases.idle_prompts;
+        let Some(words) = prompts.get(self.idle_prompts_made as usize % prompts.len().max(1)).cloned() else {
+            return;
+        };
+        self.idle_prompts_made += 1;
+        self.say(at, words, After::Listen, true, fx);
+    }
+
+    pub(super) fn mark_wait(&self, at: CallTime, playback: &Playback) -> Duration {
+        let grace = Duration::from_millis(self.setup.config.mark_grace_ms);
+        playback.overdue_at(grace).map_or(grace, |due| due.since(at)).max(Duration::from_millis(100))
+    }
+
+    pub(super) fn cancel_waits(&self, fx: &mut Effects) {
+        for timer in [Timer::Filler, Timer::Apology] {
+            fx.push(Effect::CancelTimer(timer));
+        }
+    }
+}
