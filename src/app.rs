@@ -13,6 +13,8 @@ use crate::dialogue::phrases;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::profile::BusinessProfile;
 use crate::jobs;
+use crate::jobs::summary::{Summaries, SummariesEnd, Wires};
+use crate::observe::clock::unix_now;
 use crate::observe::feed::{Feed, FeedEvent};
 use crate::provider::http::{self, HttpClients};
 use crate::provider::llm::ChatModel;
@@ -21,7 +23,7 @@ use crate::provider::stt::deepgram::DeepgramStt;
 use crate::provider::tts::deepgram::DeepgramVoice;
 use crate::provider::tts::elevenlabs::ElevenLabsVoice;
 use crate::registry::actor::{OnEnded, Registry, limits};
-use crate::registry::messages::{CloseDoor, ListLive, ShutDown};
+use crate::registry::messages::{CloseDoor, CountLive, ShutDown};
 use crate::registry::token::Tokens;
 use crate::session::services::Services;
 use crate::twilio::address::PublicAddress;
@@ -37,8 +39,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a shutdown waits for calls to leave.
+/// How long a shutdown waits for calls to let go.
 const LEAVE: Duration = Duration::from_secs(10);
+/// How long it waits for summaries under way.
+const SUMMARIES: Duration = Duration::from_secs(5);
+/// How long a connection that was answered for the last time waits for its peer to close. After its close frame a
+/// stream's socket stands still for as long.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// A running server.
 pub struct Server {
@@ -53,6 +60,7 @@ pub struct Server {
     database: Database,
     handle: ServerHandle,
     arbiter: Arbiter,
+    summaries: SummariesEnd,
     drain: Duration,
 }
 
@@ -72,8 +80,11 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     let public = PublicAddress::parse(&config.server.base_url)?;
     let shared_key = config.twilio.shared_key_id.as_deref().zip(config.twilio.shared_key.as_ref());
     let verifier = Arc::new(Verifier::new(&config.server.base_url, &config.twilio.auth_token, shared_key)?);
-    let secret = config.server.secret.clone().unwrap_or_else(|| SecretString::from(random_secret()));
-    let tokens = Tokens::new(&secret);
+    let mut secrets = config.server.secrets();
+    if secrets.is_empty() {
+        secrets.push(SecretString::from(random_secret()));
+    }
+    let tokens = Tokens::new(&secrets);
     let extra_ca = trusted(&config)?;
 
     let database = open_database(&config).await?;
@@ -88,7 +99,8 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     };
 
     let arbiter = Arbiter::new();
-    let registry = start_registry(&arbiter, blueprint.clone()).await?;
+    let (wires, summaries) = jobs::summary::wires();
+    let registry = start_registry(&arbiter, blueprint.clone(), wires).await?;
     let started = Instant::now();
     let timeout = Duration::from_millis(config.server.tcp_user_timeout_ms);
     let workers = match config.server.workers {
@@ -116,6 +128,7 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     .disable_signals()
     .shutdown_timeout(1)
     .client_request_timeout(Duration::from_secs(10))
+    .client_disconnect_timeout(LINGER)
     // A peer that closes its half is gone: the session hears it at once.
     .h1_allow_half_closed(false)
     .on_connect(move |connection, _| guard_socket(connection, timeout))
@@ -137,30 +150,34 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
         database,
         handle,
         arbiter,
+        summaries,
         drain: Duration::from_millis(config.server.drain_ms),
     })
 }
 
 impl Server {
-    /// Lets no new call in and waits for the live ones, at most as long as configured; then stops.
+    /// Lets no new call in and waits for those that need us, at most as long as configured; then stops. Calls that
+    /// speak to a person are not waited for: another process hears how that ended.
     pub async fn drain(self) {
         self.registry.send(CloseDoor).await.ok();
         let deadline = tokio::time::Instant::now() + self.drain;
         while tokio::time::Instant::now() < deadline {
-            match self.registry.send(ListLive).await {
-                Ok(live) if !live.is_empty() => tokio::time::sleep(Duration::from_millis(200)).await,
+            match self.registry.send(CountLive).await {
+                Ok(live) if live.here > 0 => tokio::time::sleep(Duration::from_millis(200)).await,
                 Ok(_) | Err(_) => break,
             }
         }
         self.stop().await;
     }
 
-    /// Ends what is live and stops. What was written is flushed.
+    /// Has live calls let go of their streams, so that another process can go on with them, and stops. What was
+    /// written is flushed.
     pub async fn stop(self) {
         if tokio::time::timeout(LEAVE, self.registry.send(ShutDown)).await.is_err() {
             tracing::warn!("calls did not leave in time");
         }
         self.handle.stop(true).await;
+        self.summaries.finish(SUMMARIES).await;
         self.arbiter.stop();
         self.database.shutdown().await;
         tracing::info!("server is down");
@@ -223,18 +240,25 @@ async fn open_database(config: &Config) -> anyhow::Result<Database> {
     .context("the database cannot be opened")
 }
 
-async fn start_registry(arbiter: &Arbiter, blueprint: Blueprint) -> anyhow::Result<Addr<Registry>> {
+async fn start_registry(
+    arbiter: &Arbiter,
+    blueprint: Blueprint,
+    wires: Wires,
+) -> anyhow::Result<Addr<Registry>> {
     let (tell, told) = tokio::sync::oneshot::channel();
     arbiter.spawn_fn(move || {
         let db = blueprint.db.clone();
         let feed = blueprint.feed.clone();
         let model: Rc<dyn ChatModel> = blueprint.summary_model(&blueprint.clients());
-        let summary_db = db.clone();
+        let summaries = Summaries::new(db.clone(), model, wires);
+        summaries.take_up(unix_now());
         let on_ended: OnEnded = Box::new(move |facts, reason, _| {
             feed.tell(FeedEvent::Ended { sid: facts.sid.clone(), reason });
-            actix_rt::spawn(jobs::summary::write(summary_db.clone(), Rc::clone(&model), facts.sid));
+            summaries.write(facts.sid);
         });
-        let registry = Registry::new(limits(&blueprint.config), db, on_ended).start();
+        // SQLite's file is ours alone; a server's database may have other replicas at it.
+        let shared = blueprint.config.database.sqlite_path().is_none();
+        let registry = Registry::new(limits(&blueprint.config), db, shared, on_ended).start();
         let _ = tell.send(registry);
     });
     told.await.context("the registry's thread was stopped")
@@ -265,6 +289,9 @@ fn busy_words(profile: &BusinessProfile) -> String {
         profile.name
     )
 }
+
+/// Turns the voice's bytes into mu-law, piece by piece; an empty piece is the end.
+type Converter = Box<dyn FnMut(&[u8]) -> Vec<u8>>;
 
 /// The bot's own words for this business.
 pub fn own_phrases(profile: &BusinessProfile) -> Phrases {
@@ -305,7 +332,7 @@ impl Blueprint {
         let config = Rc::new(self.config.clone());
         let stt = Rc::new(config.stt.clone());
         let tts = Rc::new(config.tts.clone());
-        let pcm = Rc::new(|rate: u32| -> Box<dyn FnMut(&[u8]) -> Vec<u8>> {
+        let pcm = Rc::new(|rate: u32| -> Converter {
             let mut converter = PcmToMulaw::new(rate);
             Box::new(move |bytes: &[u8]| {
                 let mut out = Vec::new();

@@ -1,7 +1,7 @@
 //! `GET /api/health`: whether the process lives.
 
 use crate::observe::clock::unix_now;
-use crate::registry::messages::ListLive;
+use crate::registry::messages::CountLive;
 use crate::session::services::Services;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
@@ -21,7 +21,7 @@ struct Health {
 
 /// Answers without a credential and without detail.
 pub async fn health(services: web::Data<Rc<Services>>) -> HttpResponse {
-    let Ok(live) = services.registry.send(ListLive).await else {
+    let Ok(live) = services.registry.send(CountLive).await else {
         return HttpResponse::ServiceUnavailable().finish();
     };
     let timestamp =
@@ -29,7 +29,7 @@ pub async fn health(services: web::Data<Rc<Services>>) -> HttpResponse {
     HttpResponse::Ok().json(Health {
         status: "ok",
         uptime: services.started.elapsed().as_secs_f64(),
-        active_calls: live.len(),
+        active_calls: live.open,
         timestamp,
     })
 }

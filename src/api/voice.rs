@@ -4,19 +4,21 @@
 //! Every request is signed by Twilio and checked against the configured address. Answers come from memory: a webhook
 //! never waits for a vendor.
 
-use crate::domain::call::{CallFacts, CallKind, Direction};
-use crate::domain::ids::AdmissionId;
+use crate::domain::call::{CallFacts, CallKind, CallStatus, Direction, EndReason};
+use crate::domain::ids::{AdmissionId, CallSid};
 use crate::domain::phone::PhoneNumber;
 use crate::observe::clock::unix_now;
-use crate::registry::messages::{Admit, GoOn, StatusCame};
+use crate::registry::messages::{Admit, Finish, GoOn, StatusCame};
 use crate::registry::roster::{Admitted, DialResult, NewCall, Onward};
 use crate::registry::token::Claims;
 use crate::session::actor::{StreamSession, TOKEN_PARAMETER};
 use crate::session::services::Services;
+use crate::twilio::address::LAST_RESORT_QUERY;
 use crate::twilio::signature::{SETTINGS_HEADER, SIGNATURE_HEADER, SignatureHeaders};
 use crate::twilio::twiml::{self, Dial, Say, Twiml};
-use crate::twilio::webhook::{Form, LegDirection, StreamStatus, VoiceRequest};
+use crate::twilio::webhook::{Form, LegDirection, StreamEvent, StreamStatus, VoiceRequest};
 use actix_web::error::PayloadError;
+use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::WsResponseBuilder;
@@ -49,11 +51,11 @@ fn signature_headers(headers: &HeaderMap) -> SignatureHeaders<'_> {
     SignatureHeaders { signature: text(SIGNATURE_HEADER), settings: text(SETTINGS_HEADER) }
 }
 
-/// Reads a signed form; an unsigned or unreadable one is answered here.
-fn signed_form(services: &Services, request: &HttpRequest, body: &[u8]) -> Result<Form, HttpResponse> {
+/// Reads a signed form; says how an unsigned or unreadable one is answered.
+fn signed_form(services: &Services, request: &HttpRequest, body: &[u8]) -> Result<Form, StatusCode> {
     let form = Form::parse(body).map_err(|error| {
         tracing::warn!(path = request.path(), %error, "webhook not readable");
-        HttpResponse::BadRequest().finish()
+        StatusCode::BAD_REQUEST
     })?;
     let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
     services.verifier.verify_form(target, form.pairs(), signature_headers(request.headers())).map_err(
@@ -64,7 +66,7 @@ fn signed_form(services: &Services, request: &HttpRequest, body: &[u8]) -> Resul
                 code = error.code(),
                 "webhook refused"
             );
-            HttpResponse::Forbidden().finish()
+            StatusCode::FORBIDDEN
         },
     )?;
     Ok(form)
@@ -74,17 +76,23 @@ fn voice_request(
     services: &Services,
     request: &HttpRequest,
     body: &[u8],
-) -> Result<VoiceRequest, HttpResponse> {
+) -> Result<VoiceRequest, StatusCode> {
     let form = signed_form(services, request, body)?;
     let voice = VoiceRequest::from_form(&form).map_err(|error| {
         tracing::warn!(path = request.path(), %error, "webhook not understood");
-        HttpResponse::BadRequest().finish()
+        StatusCode::BAD_REQUEST
     })?;
-    if voice.account_sid != services.config.twilio.account_sid {
-        tracing::warn!(call.id = %voice.call_sid, "webhook of another account");
-        return Err(HttpResponse::Forbidden().finish());
-    }
+    ours(services, &voice.account_sid, &voice.call_sid)?;
     Ok(voice)
+}
+
+/// Refuses what another account sent: a shared key signs for several.
+fn ours(services: &Services, account: &str, call: &CallSid) -> Result<(), StatusCode> {
+    if account == services.config.twilio.account_sid {
+        return Ok(());
+    }
+    tracing::warn!(call.id = %call, "webhook of another account");
+    Err(StatusCode::FORBIDDEN)
 }
 
 fn xml(document: Twiml) -> HttpResponse {
@@ -112,25 +120,46 @@ fn stream_document(services: &Services, facts: &CallFacts) -> HttpResponse {
     });
     match document {
         Some(document) => xml(document),
-        None => xml(twiml::say_and_hangup(say(services, &services.phrases.apology_goodbye))),
+        None => apology_document(services),
     }
 }
 
-/// The document that rings the business's person; an apology where there is none.
-fn dial_document(services: &Services, words: Option<&str>) -> HttpResponse {
-    let words = words.map(|text| say(services, text));
-    match &services.transfer_number {
-        Some(number) => {
-            let mut dial =
-                Dial::new(number.clone()).action(&services.address.go_on()).timeout_s(DIAL_TIMEOUT_S);
-            if let Ok(ours) = PhoneNumber::from_e164(&services.config.twilio.phone_number) {
-                dial = dial.caller_id(ours);
-            }
-            xml(twiml::transfer(words, dial))
+/// Last words and a hang-up for a caller for whom nothing is left.
+fn apology_document(services: &Services) -> HttpResponse {
+    xml(twiml::say_and_hangup(say(services, &services.phrases.apology_goodbye)))
+}
+
+/// The document that rings the business's person; an apology where there is none. `action` is asked afterwards.
+fn dial_document(services: &Services, words: Option<&str>, action: &str) -> HttpResponse {
+    let Some(number) = &services.transfer_number else { return apology_document(services) };
+    let mut dial = Dial::new(number.clone()).action(action).timeout_s(DIAL_TIMEOUT_S);
+    if let Ok(ours) = PhoneNumber::from_e164(&services.config.twilio.phone_number) {
+        dial = dial.caller_id(ours);
+    }
+    xml(twiml::transfer(words.map(|text| say(services, text)), dial))
+}
+
+/// The way out where we cannot go on: a person, else an apology.
+fn last_resort_document(services: &Services) -> HttpResponse {
+    let action = services.address.go_on_after_last_resort();
+    dial_document(services, Some(&services.phrases.apology_transfer), &action)
+}
+
+/// The document for a call that was let in before.
+fn onward_document(services: &Services, sid: &CallSid, onward: Onward, unanswered: bool) -> HttpResponse {
+    match onward {
+        Onward::Reconnect(facts) => stream_document(services, &facts),
+        Onward::Dial { say } => dial_document(services, say.as_deref(), &services.address.go_on()),
+        Onward::HangUp { say: Some(words) } => xml(twiml::say_and_hangup(say(services, &words))),
+        // The caller waited for somebody who did not come: never without a word.
+        Onward::HangUp { say: None } | Onward::Unknown if unanswered => apology_document(services),
+        Onward::HangUp { say: None } => xml(twiml::hangup()),
+        Onward::GiveUp => last_resort_document(services),
+        Onward::Later => xml(twiml::Response::new().pause(1).redirect(&services.address.go_on()).render()),
+        Onward::Unknown => {
+            tracing::warn!(call.id = %sid, "asked how to go on with a call we do not know");
+            xml(twiml::hangup())
         }
-        None => xml(twiml::say_and_hangup(
-            words.unwrap_or_else(|| say(services, &services.phrases.apology_goodbye)),
-        )),
     }
 }
 
@@ -138,7 +167,7 @@ fn dial_document(services: &Services, words: Option<&str>) -> HttpResponse {
 async fn incoming(services: Shared, request: HttpRequest, body: Bytes) -> HttpResponse {
     let voice = match voice_request(&services, &request, &body) {
         Ok(voice) => voice,
-        Err(answer) => return answer,
+        Err(status) => return HttpResponse::new(status),
     };
     let outbound = matches!(voice.direction, Some(LegDirection::OutboundApi | LegDirection::OutboundDial));
     let call = NewCall {
@@ -151,17 +180,18 @@ async fn incoming(services: Shared, request: HttpRequest, body: Bytes) -> HttpRe
     };
     match services.registry.send(Admit(call)).await {
         Ok(Admitted::New(facts) | Admitted::Again(facts)) => stream_document(&services, &facts),
+        Ok(Admitted::GoOn(onward)) => onward_document(&services, &voice.call_sid, onward, false),
         Ok(Admitted::Full) => {
             tracing::warn!(call.id = %voice.call_sid, "call refused: no room");
             match &services.transfer_number {
-                Some(_) => dial_document(&services, None),
+                Some(_) => last_resort_document(&services),
                 None => xml(twiml::say_and_hangup(say(&services, &services.busy_words))),
             }
         }
         Ok(Admitted::Over) => xml(twiml::hangup()),
         Err(error) => {
             tracing::error!(%error, "registry does not answer");
-            dial_document(&services, Some(&services.phrases.apology_goodbye))
+            last_resort_document(&services)
         }
     }
 }
@@ -170,28 +200,23 @@ async fn incoming(services: Shared, request: HttpRequest, body: Bytes) -> HttpRe
 async fn go_on(services: Shared, request: HttpRequest, body: Bytes) -> HttpResponse {
     let voice = match voice_request(&services, &request, &body) {
         Ok(voice) => voice,
-        Err(answer) => return answer,
+        Err(status) => return HttpResponse::new(status),
     };
+    let sid = voice.call_sid.clone();
     let dial = voice
         .dial_call_status
         .map(|_| if voice.was_bridged() { DialResult::Bridged } else { DialResult::Unanswered });
-    let ask = GoOn { sid: voice.call_sid.clone(), status: voice.status, dial };
-    match services.registry.send(ask).await {
-        Ok(Onward::Reconnect(facts)) => stream_document(&services, &facts),
-        Ok(Onward::Dial { say }) => dial_document(&services, say.as_deref()),
-        Ok(Onward::HangUp { say: Some(words) }) => xml(twiml::say_and_hangup(say(&services, &words))),
-        Ok(Onward::HangUp { say: None }) => xml(twiml::hangup()),
-        Ok(Onward::GiveUp) => match &services.transfer_number {
-            Some(_) => dial_document(&services, Some(&services.phrases.apology_transfer)),
-            None => xml(twiml::say_and_hangup(say(&services, &services.phrases.apology_goodbye))),
-        },
-        Ok(Onward::Unknown) => {
-            tracing::warn!(call.id = %voice.call_sid, "asked how to go on with a call we do not know");
-            xml(twiml::hangup())
-        }
+    let waiting = !voice.status.is_some_and(CallStatus::is_terminal);
+    let unanswered = waiting && dial == Some(DialResult::Unanswered);
+    if unanswered && request.query_string() == LAST_RESORT_QUERY {
+        services.registry.do_send(Finish { sid, reason: EndReason::Apology });
+        return apology_document(&services);
+    }
+    match services.registry.send(GoOn { sid, status: voice.status, dial }).await {
+        Ok(onward) => onward_document(&services, &voice.call_sid, onward, unanswered),
         Err(error) => {
             tracing::error!(%error, "registry does not answer");
-            dial_document(&services, Some(&services.phrases.apology_goodbye))
+            if unanswered { apology_document(&services) } else { last_resort_document(&services) }
         }
     }
 }
@@ -200,7 +225,7 @@ async fn go_on(services: Shared, request: HttpRequest, body: Bytes) -> HttpRespo
 async fn status(services: Shared, request: HttpRequest, body: Bytes) -> HttpResponse {
     let voice = match voice_request(&services, &request, &body) {
         Ok(voice) => voice,
-        Err(answer) => return answer,
+        Err(status) => return HttpResponse::new(status),
     };
     // A dialled person's leg has a status of its own, which does not end the caller's.
     if let (Some(status), None) = (voice.status, &voice.parent_call_sid) {
@@ -213,11 +238,19 @@ async fn status(services: Shared, request: HttpRequest, body: Bytes) -> HttpResp
 async fn stream_status(services: Shared, request: HttpRequest, body: Bytes) -> HttpResponse {
     let form = match signed_form(&services, &request, &body) {
         Ok(form) => form,
-        Err(answer) => return answer,
+        Err(status) => return HttpResponse::new(status),
     };
     match StreamStatus::from_form(&form) {
         Ok(status) => {
-            tracing::info!(call.id = %status.call_sid, event = ?status.event, "stream status");
+            if let Err(refused) = ours(&services, &status.account_sid, &status.call_sid) {
+                return HttpResponse::new(refused);
+            }
+            let error = status.error.as_deref();
+            if error.is_some() || status.event == StreamEvent::Error {
+                tracing::warn!(call.id = %status.call_sid, stream.id = %status.stream_sid, event = ?status.event, error, "stream failed");
+            } else {
+                tracing::info!(call.id = %status.call_sid, event = ?status.event, "stream status");
+            }
             HttpResponse::NoContent().finish()
         }
         Err(error) => {
@@ -232,9 +265,9 @@ async fn fallback(services: Shared, request: HttpRequest, body: Bytes) -> HttpRe
     match voice_request(&services, &request, &body) {
         Ok(voice) => {
             tracing::error!(call.id = %voice.call_sid, code = ?voice.error_code, "Twilio uses the fallback");
-            dial_document(&services, Some(&services.phrases.apology_goodbye))
+            last_resort_document(&services)
         }
-        Err(answer) => answer,
+        Err(status) => HttpResponse::new(status),
     }
 }
 

@@ -275,6 +275,22 @@ pub(super) fn open_calls(conn: &mut AnyConnection) -> Result<Vec<CallOverview>, 
     rows.into_iter().map(CallRow::overview).collect()
 }
 
+/// Oldest first.
+pub(super) fn pending_summaries(
+    conn: &mut AnyConnection,
+    ended_before: UnixMillis,
+    limit: u32,
+) -> Result<Vec<CallSid>, DbError> {
+    let sids: Vec<String> = calls::table
+        .filter(calls::summary_state.eq("pending"))
+        .filter(calls::ended_ms.lt(ended_before.0))
+        .order(calls::started_ms.asc())
+        .limit(i64::from(limit))
+        .select(calls::call_sid)
+        .load(conn)?;
+    Ok(sids.into_iter().map(CallSid::new).collect())
+}
+
 pub(super) fn recent_calls(conn: &mut AnyConnection, limit: u32) -> Result<Vec<CallOverview>, DbError> {
     let rows: Vec<CallRow> = calls::table
         .order((calls::started_ms.desc(), calls::id.desc()))

@@ -1,25 +1,33 @@
 //! The registry's shell: keeps the addresses of live calls, writes the end of each, sweeps.
 
 use super::messages::*;
-use super::roster::{Admitted, Claimed, Limits, LiveCall, Onward, Roster, RosterEffect};
+use super::roster::{Admitted, Claimed, Limits, Onward, Roster, RosterEffect, Standing};
+use super::unwritten::Unwritten;
 use crate::call::messages::{CallLeft, EndCall, InjectFault, StreamEvent};
-use crate::db::{DbHandle, Write};
+use crate::db::{CallOverview, DbError, DbHandle, Write};
 use crate::domain::call::{CallFacts, EndReason, Outcome};
 use crate::domain::ids::{CallSid, Epoch};
 use crate::domain::time::UnixMillis;
 use crate::observe::clock::unix_now;
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, ResponseActFuture,
-    WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient,
+    ResponseActFuture, WrapFuture,
 };
 use std::collections::HashMap;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What is told of a call that ended, once its end was queued for the database.
 pub type OnEnded = Box<dyn Fn(CallFacts, EndReason, Outcome)>;
 
 /// How often the sweep runs.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long an actor may take to report after its stream's claim.
+const REPORT: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for calls to let go.
+const LEAVE: Duration = Duration::from_secs(8);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(10);
 /// Turns loaded for a call that an earlier process left open.
 const RESUME_TURNS: u32 = 48;
 
@@ -34,16 +42,30 @@ struct Lines {
 pub struct Registry {
     roster: Roster,
     lines: HashMap<CallSid, Lines>,
+    unwritten: Unwritten,
     db: DbHandle,
     on_ended: OnEnded,
-    /// Calls found open at the start: what is still open when `suspend` has passed is closed as lost.
+    started: UnixMillis,
+    /// Calls found open at the start: what is still open when `suspend` has passed is closed as lost. None where other
+    /// replicas share the database: open calls may be theirs.
     orphans_due: Option<UnixMillis>,
+    shared: bool,
 }
 
 impl Registry {
-    /// A registry that writes ends to `db` and tells `on_ended` of each.
-    pub fn new(limits: Limits, db: DbHandle, on_ended: OnEnded) -> Self {
-        Self { roster: Roster::new(limits), lines: HashMap::new(), db, on_ended, orphans_due: None }
+    /// A registry that writes ends to `db` and tells `on_ended` of each. `shared`: other replicas write to the same
+    /// database.
+    pub fn new(limits: Limits, db: DbHandle, shared: bool, on_ended: OnEnded) -> Self {
+        Self {
+            roster: Roster::new(limits),
+            lines: HashMap::new(),
+            unwritten: Unwritten::new(db.clone()),
+            db,
+            on_ended,
+            started: unix_now(),
+            orphans_due: None,
+            shared,
+        }
     }
 
     fn perform(&mut self, effects: Vec<RosterEffect>) {
@@ -53,10 +75,12 @@ impl Registry {
                     let sid = facts.sid.clone();
                     self.lines.remove(&sid);
                     tracing::info!(call.id = %sid, reason = %reason, "call ended");
-                    let write = Write::CallEnded { sid: sid.clone(), at: unix_now(), reason, outcome };
-                    if let Err(refused) = self.db.record(write) {
-                        tracing::error!(call.id = %sid, error = %refused, "end of call not recorded");
-                    }
+                    self.unwritten.record(Write::CallEnded {
+                        sid: sid.clone(),
+                        at: unix_now(),
+                        reason,
+                        outcome,
+                    });
                     let db = self.db.clone();
                     actix_rt::spawn(async move {
                         if let Err(error) = db.release_holds(sid).await {
@@ -81,35 +105,48 @@ impl Registry {
 
     fn sweep(&mut self, ctx: &mut Context<Self>) {
         let now = unix_now();
+        self.unwritten.offer();
         let effects = self.roster.sweep(now);
         self.perform(effects);
+        self.heal(now);
         if self.orphans_due.is_some_and(|due| due <= now) {
             self.orphans_due = None;
             self.close_orphans(ctx);
         }
     }
 
+    /// A call that was claimed and whose actor never reported, or is gone, must not stay live for ever.
+    fn heal(&mut self, now: UnixMillis) {
+        let then = UnixMillis(now.0.saturating_sub(i64::try_from(REPORT.as_millis()).unwrap_or(i64::MAX)));
+        for (sid, epoch, stream) in self.roster.claimed_before(then) {
+            if self.lines.get(&sid).is_some_and(|l| l.epoch == epoch && l.end.connected()) {
+                continue;
+            }
+            tracing::error!(call.id = %sid, "live call without an actor: it waits for its next stream");
+            self.lines.remove(&sid);
+            let effects = self.roster.died(now, &sid, epoch, &stream);
+            self.perform(effects);
+        }
+    }
+
     /// Calls of an earlier process that nobody came back for.
     fn close_orphans(&mut self, ctx: &mut Context<Self>) {
         let db = self.db.clone();
-        let started = unix_now();
-        ctx.spawn(async move { db.open_calls().await }.into_actor(self).map(
-            move |open, this, _| match open {
-                Ok(open) => {
-                    for call in open {
-                        if this.roster.facts(&call.facts.sid).is_some() || call.facts.admitted_at > started {
-                            continue;
-                        }
-                        this.perform(vec![RosterEffect::Ended {
-                            facts: call.facts,
-                            reason: EndReason::Lost,
-                            outcome: call.outcome,
-                        }]);
+        ctx.spawn(async move { db.open_calls().await }.into_actor(self).map(|open, this, _| match open {
+            Ok(open) => {
+                let now = unix_now();
+                for call in open {
+                    let sid = call.facts.sid.clone();
+                    if this.roster.facts(&sid).is_none() && call.facts.admitted_at < this.started {
+                        // Through the roster, so that a late callback finds it ended.
+                        this.roster.adopt(now, call.facts, call.outcome, None);
+                        let effects = this.roster.finish(now, &sid, EndReason::Lost);
+                        this.perform(effects);
                     }
                 }
-                Err(error) => tracing::error!(%error, "open calls of an earlier run not read"),
-            },
-        ));
+            }
+            Err(error) => tracing::error!(%error, "open calls of an earlier run not read"),
+        }));
     }
 }
 
@@ -119,7 +156,13 @@ impl Actor for Registry {
     fn started(&mut self, ctx: &mut Self::Context) {
         // Twilio's webhooks and every stream's end come here; none may be refused, so the bound is generous.
         ctx.set_mailbox_capacity(4_096);
-        self.orphans_due = Some(unix_now().after(self.roster.limits().suspend));
+        if self.shared {
+            tracing::info!(
+                "the database may be shared: open calls of an earlier run are left to their callbacks"
+            );
+        } else {
+            self.orphans_due = Some(unix_now().after(self.roster.limits().suspend));
+        }
         ctx.run_interval(SWEEP, Self::sweep);
     }
 }
@@ -128,12 +171,11 @@ impl Handler<Admit> for Registry {
     type Result = MessageResult<Admit>;
 
     fn handle(&mut self, Admit(call): Admit, _: &mut Self::Context) -> Self::Result {
-        let admitted = self.roster.admit(unix_now(), call);
+        let (admitted, effects) = self.roster.admit(unix_now(), call);
+        self.perform(effects);
         if let Admitted::New(facts) = &admitted {
             tracing::info!(call.id = %facts.sid, caller = %facts.caller, "call admitted");
-            if let Err(refused) = self.db.record(Write::CallAdmitted { facts: facts.clone() }) {
-                tracing::error!(call.id = %facts.sid, error = %refused, "admission not recorded");
-            }
+            self.unwritten.record(Write::CallAdmitted { facts: facts.clone() });
         }
         MessageResult(admitted)
     }
@@ -143,18 +185,12 @@ impl Handler<ClaimStream> for Registry {
     type Result = MessageResult<ClaimStream>;
 
     fn handle(&mut self, claim: ClaimStream, _: &mut Self::Context) -> Self::Result {
-        let claimed = self.roster.claim(&claim.sid, &claim.admission, claim.epoch);
+        let now = unix_now();
+        let claimed = self.roster.claim(now, &claim.sid, &claim.admission, claim.epoch, &claim.stream);
         if let Claimed::Granted { facts, .. } = &claimed {
             // Also tells the database the new owner's epoch, which fences the old one.
-            let writes = [
-                Write::CallAdmitted { facts: facts.clone() },
-                Write::CallAnswered { sid: facts.sid.clone(), at: unix_now() },
-            ];
-            for write in writes {
-                if let Err(refused) = self.db.record(write) {
-                    tracing::error!(call.id = %facts.sid, error = %refused, "start of call not recorded");
-                }
-            }
+            self.unwritten.record(Write::CallAdmitted { facts: facts.clone() });
+            self.unwritten.record(Write::CallAnswered { sid: facts.sid.clone(), at: now });
         }
         MessageResult(claimed)
     }
@@ -164,16 +200,20 @@ impl Handler<CallStarted> for Registry {
     type Result = ();
 
     fn handle(&mut self, call: CallStarted, _: &mut Self::Context) {
-        let current = self.roster.facts(&call.sid).is_some_and(|f| f.epoch == call.epoch);
-        if current {
-            self.lines.insert(
-                call.sid,
-                Lines { epoch: call.epoch, end: call.end, evict: call.evict, fault: call.fault },
-            );
-        } else {
-            // It was ended or taken over between its claim and its start.
-            call.evict.do_send(StreamEvent::Broke);
+        let standing = self.roster.standing(&call.sid, call.epoch);
+        match standing {
+            Standing::Current => {}
+            Standing::Leaving(reason) => call.end.do_send(EndCall(reason)),
+            Standing::Gone => {
+                // It was ended or taken over between its claim and its start.
+                call.evict.do_send(StreamEvent::Broke);
+                return;
+            }
         }
+        self.lines.insert(
+            call.sid,
+            Lines { epoch: call.epoch, end: call.end, evict: call.evict, fault: call.fault },
+        );
     }
 }
 
@@ -193,11 +233,13 @@ impl Handler<CallDied> for Registry {
     type Result = ();
 
     fn handle(&mut self, died: CallDied, _: &mut Self::Context) {
-        if self.lines.get(&died.sid).is_some_and(|l| l.epoch == died.epoch) {
+        let effects = self.roster.died(unix_now(), &died.sid, died.epoch, &died.stream);
+        self.perform(effects);
+        if self.roster.standing(&died.sid, died.epoch) == Standing::Gone
+            && self.lines.get(&died.sid).is_some_and(|l| l.epoch == died.epoch)
+        {
             self.lines.remove(&died.sid);
         }
-        let effects = self.roster.died(unix_now(), &died.sid, died.epoch);
-        self.perform(effects);
     }
 }
 
@@ -210,20 +252,26 @@ impl Handler<GoOn> for Registry {
         let sid = ask.sid.clone();
         let looked_up = async move {
             if known {
-                return None;
+                return Ok(None);
             }
             // A call that an earlier process of ours left open.
-            let call = db.call_overview(sid.clone()).await.ok().flatten()?;
-            if call.ended_at.is_some() {
-                return None;
-            }
+            let Some(call) = open_call(&db, &sid).await? else { return Ok(None) };
+            // Without it the call's actor looks for itself.
             let resume = db.resume_state(sid, RESUME_TURNS).await.ok().flatten();
-            Some((call.facts, resume.map(Box::new)))
+            Ok::<_, DbError>(Some((call, resume.map(Box::new))))
         };
         Box::pin(looked_up.into_actor(self).map(move |found, this, _| {
             let now = unix_now();
-            if let Some((facts, resume)) = found {
-                this.roster.adopt(now, facts, resume);
+            match found {
+                Ok(Some((call, resume))) => this.roster.adopt(now, call.facts, call.outcome, resume),
+                Ok(None) => {}
+                Err(error) => {
+                    // It may well be ours, with a caller on the line.
+                    tracing::error!(call.id = %ask.sid, %error, "unknown call not looked up");
+                    if this.roster.facts(&ask.sid).is_none() {
+                        return Onward::GiveUp;
+                    }
+                }
             }
             let (onward, effects) = this.roster.go_on(now, &ask.sid, ask.status, ask.dial);
             this.perform(effects);
@@ -232,12 +280,32 @@ impl Handler<GoOn> for Registry {
     }
 }
 
+async fn open_call(db: &DbHandle, sid: &CallSid) -> Result<Option<CallOverview>, DbError> {
+    Ok(db.call_overview(sid.clone()).await?.filter(|call| call.ended_at.is_none()))
+}
+
 impl Handler<StatusCame> for Registry {
     type Result = ();
 
-    fn handle(&mut self, came: StatusCame, _: &mut Self::Context) {
-        let effects = self.roster.status(unix_now(), &came.sid, came.status);
-        self.perform(effects);
+    fn handle(&mut self, came: StatusCame, ctx: &mut Self::Context) {
+        if self.roster.facts(&came.sid).is_some() || !came.status.is_terminal() {
+            let effects = self.roster.status(unix_now(), &came.sid, came.status);
+            self.perform(effects);
+            return;
+        }
+        // Perhaps a call that an earlier process of ours left open.
+        let db = self.db.clone();
+        let sid = came.sid.clone();
+        ctx.spawn(async move { open_call(&db, &sid).await }.into_actor(self).map(move |found, this, _| {
+            let now = unix_now();
+            match found {
+                Ok(Some(call)) => this.roster.adopt(now, call.facts, call.outcome, None),
+                Ok(None) => {}
+                Err(error) => tracing::error!(call.id = %came.sid, %error, "unknown call not looked up"),
+            }
+            let effects = this.roster.status(now, &came.sid, came.status);
+            this.perform(effects);
+        }));
     }
 }
 
@@ -277,31 +345,59 @@ impl Handler<CloseDoor> for Registry {
     }
 }
 
-impl Handler<ShutDown> for Registry {
-    type Result = ResponseActFuture<Self, ()>;
+impl Handler<CountLive> for Registry {
+    type Result = MessageResult<CountLive>;
 
-    fn handle(&mut self, _: ShutDown, _: &mut Self::Context) -> Self::Result {
-        self.roster.close();
-        let live: Vec<LiveCall> = self.roster.list();
-        for call in live {
-            let effects = self.roster.finish(unix_now(), &call.facts.sid, EndReason::Shutdown);
-            self.perform(effects);
-        }
-        // The sweep ends what does not leave by itself.
-        Box::pin(wait_until_empty().into_actor(self).then(|(), this, _| this.check_empty()))
+    fn handle(&mut self, _: CountLive, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.roster.count())
     }
 }
 
-async fn wait_until_empty() {
-    tokio::time::sleep(Duration::from_millis(20)).await;
+impl Handler<ShutDown> for Registry {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) -> Self::Result {
+        let effects = self.roster.release();
+        self.perform(effects);
+        let me = ctx.address();
+        let gone = async move {
+            let deadline = Instant::now() + LEAVE;
+            while me.send(Held).await.is_ok_and(|held| held > 0) {
+                if Instant::now() >= deadline {
+                    tracing::warn!("calls did not leave in time");
+                    break;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+            me.send(LastWrites).await.ok();
+        };
+        Box::pin(gone.into_actor(self))
+    }
 }
 
-impl Registry {
-    fn check_empty(&mut self) -> ResponseActFuture<Self, ()> {
-        if self.roster.list().is_empty() {
-            return Box::pin(async {}.into_actor(self));
-        }
-        Box::pin(wait_until_empty().into_actor(self).then(|(), this, _| this.check_empty()))
+/// How many calls an actor still has.
+#[derive(Message)]
+#[rtype(result = "usize")]
+struct Held;
+
+impl Handler<Held> for Registry {
+    type Result = usize;
+
+    fn handle(&mut self, _: Held, _: &mut Self::Context) -> usize {
+        self.roster.held()
+    }
+}
+
+/// What the database refused is offered once more.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct LastWrites;
+
+impl Handler<LastWrites> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: LastWrites, _: &mut Self::Context) {
+        self.unwritten.offer();
     }
 }
 
@@ -314,3 +410,7 @@ pub fn limits(config: &crate::config::Config) -> Limits {
         max_breaks: config.twilio.max_breaks,
     }
 }
+
+#[cfg(test)]
+#[path = "actor_tests.rs"]
+mod tests;

@@ -1,9 +1,9 @@
 //! What the registry accepts.
 
-use super::roster::{Admitted, Claimed, DialResult, LiveCall, NewCall, Onward};
+use super::roster::{Admitted, Claimed, DialResult, LiveCall, LiveCount, NewCall, Onward};
 use crate::call::messages::{EndCall, InjectFault, StreamEvent};
 use crate::domain::call::{CallStatus, EndReason};
-use crate::domain::ids::{AdmissionId, CallSid, Epoch};
+use crate::domain::ids::{AdmissionId, CallSid, Epoch, StreamSid};
 use actix::{Message, Recipient};
 
 /// Lets a call in.
@@ -21,6 +21,8 @@ pub struct ClaimStream {
     pub admission: AdmissionId,
     /// The owner the stream is to become.
     pub epoch: Epoch,
+    /// The stream.
+    pub stream: StreamSid,
 }
 
 /// The actor of a claimed call is there; the registry can end it.
@@ -39,14 +41,16 @@ pub struct CallStarted {
     pub fault: Recipient<InjectFault>,
 }
 
-/// The actor of a call is gone without having left.
-#[derive(Debug, Message)]
+/// The actor of a call is gone without having left, or its stream was gone before there was one.
+#[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct CallDied {
     /// The call.
     pub sid: CallSid,
     /// Which owner.
     pub epoch: Epoch,
+    /// The stream that claimed it; another stream's claim is not given up with it.
+    pub stream: StreamSid,
 }
 
 /// Twilio asks how to go on.
@@ -86,7 +90,13 @@ pub struct Finish {
 #[rtype(result = "Vec<LiveCall>")]
 pub struct ListLive;
 
-/// Lets no further call in, ends those that remain, and answers when none is left.
+/// Counts the calls that are not over.
+#[derive(Debug, Message)]
+#[rtype(result = "LiveCount")]
+pub struct CountLive;
+
+/// Lets no further call in, has the live ones let go of their streams with their state saved, and answers when all
+/// have. They stay open: whoever is asked `/voice/continue` next goes on with them.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct ShutDown;

@@ -4,3 +4,4 @@ pub mod actor;
 pub mod messages;
 pub mod roster;
 pub mod token;
+pub mod unwritten;

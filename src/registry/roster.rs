@@ -1,29 +1,23 @@
 //! Which calls there are and how each stands: admission, streams, suspension, the one end.
 //!
 //! Pure. Each call that was let in has one entry from its admission until some minutes after its end, so that late
-//! and repeated requests find it. The first reason to end a call is the one that stays (CALL-4).
+//! and repeated requests find it. The first reason to end a call is the one that stays (CALL-4); the caller's hang-up
+//! is the least of reasons and gives way to what the call's actor knows.
+
+mod types;
+
+pub use types::{
+    Admitted, Claimed, DialResult, Limits, LiveCall, LiveCount, NewCall, Onward, Refusal, RosterEffect,
+    Standing,
+};
 
 use crate::call::messages::{CallLeft, Departure, NextStep};
-use crate::domain::call::{CallFacts, CallKind, CallStatus, Direction, EndReason, Outcome};
-use crate::domain::ids::{AdmissionId, CallSid, Epoch};
-use crate::domain::phone::CallerId;
+use crate::domain::call::{CallFacts, CallStatus, EndReason, Outcome};
+use crate::domain::ids::{AdmissionId, CallSid, Epoch, StreamSid};
 use crate::domain::time::UnixMillis;
 use crate::domain::turn::ResumeState;
 use std::collections::HashMap;
 use std::time::Duration;
-
-/// Limits and times of the roster.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Calls at once.
-    pub max_calls: usize,
-    /// How long an admission waits for its stream.
-    pub reservation: Duration,
-    /// How long a call whose stream is gone waits for the next.
-    pub suspend: Duration,
-    /// Broken streams a call survives.
-    pub max_breaks: u32,
-}
 
 /// How long an actor that was asked to leave may take.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -31,149 +25,106 @@ const LEAVING: Duration = Duration::from_secs(5);
 const REMEMBER: Duration = Duration::from_secs(600);
 /// How long a person may be rung and spoken to before the entry is given up (Twilio's own limit is 4 h).
 const DIALLING: Duration = Duration::from_secs(4 * 3600 + 600);
-
-/// A call that asks to be let in.
-#[derive(Clone, Debug)]
-pub struct NewCall {
-    /// Twilio's identifier.
-    pub sid: CallSid,
-    /// What carries it.
-    pub kind: CallKind,
-    /// Who placed it.
-    pub direction: Direction,
-    /// The other party.
-    pub caller: CallerId,
-    /// The business's number.
-    pub business_number: String,
-    /// A fresh identifier for the admission.
-    pub admission: AdmissionId,
-}
-
-/// The answer to one.
-#[derive(Clone, Debug)]
-pub enum Admitted {
-    /// It is in.
-    New(CallFacts),
-    /// It was in already: the webhook was repeated.
-    Again(CallFacts),
-    /// There is no room.
-    Full,
-    /// It is over.
-    Over,
-}
-
-/// The answer to a stream that shows a token.
-#[derive(Clone, Debug)]
-pub enum Claimed {
-    /// The stream is the call's.
-    Granted {
-        /// The call, with the epoch of its new owner.
-        facts: CallFacts,
-        /// What went before, if the call is resumed and its state is at hand.
-        resume: Option<Box<ResumeState>>,
-    },
-    /// It is not.
-    Refused(Refusal),
-}
-
-/// Why a stream was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// No such call.
-    Unknown,
-    /// The token was used, or belongs to an earlier stream.
-    Spent,
-    /// The call is over.
-    Over,
-}
-
-/// What a dialled person's leg came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DialResult {
-    /// They spoke.
-    Bridged,
-    /// They did not.
-    Unanswered,
-}
-
-/// What Twilio is told when it asks how to go on.
-#[derive(Clone, Debug)]
-pub enum Onward {
-    /// A new stream.
-    Reconnect(CallFacts),
-    /// Ring the person.
-    Dial {
-        /// Said first.
-        say: Option<String>,
-    },
-    /// Hang up.
-    HangUp {
-        /// Said first.
-        say: Option<String>,
-    },
-    /// The stream broke too often.
-    GiveUp,
-    /// We do not know this call.
-    Unknown,
-}
-
-/// What the roster wants done.
-#[derive(Clone, Debug)]
-pub enum RosterEffect {
-    /// The call is over; said once for each call.
-    Ended {
-        /// Which.
-        facts: CallFacts,
-        /// Why.
-        reason: EndReason,
-        /// What it achieved.
-        outcome: Outcome,
-    },
-    /// The call's actor is asked to end it.
-    Ask {
-        /// Which.
-        sid: CallSid,
-        /// Why.
-        reason: EndReason,
-    },
-    /// The call's actor has lost its stream without noticing: it is asked to leave.
-    Evict {
-        /// Which.
-        sid: CallSid,
-    },
-}
+/// How long the result of a dial is waited for once the caller has hung up: Twilio sends both at about the same time,
+/// in any order, and gives a webhook 15 s.
+const DIAL_RESULT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Stage {
-    Reserved { until: UnixMillis },
-    Live,
-    Suspended { until: UnixMillis },
-    Decided { next: NextStep, until: UnixMillis },
-    Dialling { until: UnixMillis },
-    Leaving { reason: EndReason, until: UnixMillis },
-    Ended { forget: UnixMillis },
+    Reserved {
+        until: UnixMillis,
+    },
+    Live {
+        since: UnixMillis,
+    },
+    Suspended {
+        until: UnixMillis,
+    },
+    Decided {
+        next: NextStep,
+        until: UnixMillis,
+    },
+    Dialling {
+        say: Option<String>,
+        until: UnixMillis,
+        /// The caller has hung up; whether anybody was reached is not known yet.
+        hung_up: bool,
+    },
+    Leaving {
+        reason: EndReason,
+        until: UnixMillis,
+    },
+    Ended {
+        forget: UnixMillis,
+        /// What Twilio was given to say, should it ask again.
+        say: Option<String>,
+    },
 }
 
 #[derive(Debug)]
 struct Entry {
     facts: CallFacts,
     stage: Stage,
+    /// The stream that claimed it last.
+    stream: Option<StreamSid>,
     resume: Option<Box<ResumeState>>,
     outcome: Outcome,
+    /// A dialled person was joined with the caller; nothing else makes a transfer.
+    bridged: bool,
     breaks: u32,
     ended: Option<EndReason>,
     since: UnixMillis,
 }
 
-/// A live call as lists show it.
-#[derive(Clone, Debug)]
-pub struct LiveCall {
-    /// The call.
-    pub facts: CallFacts,
-    /// Since when.
-    pub since: UnixMillis,
-    /// How it stands, in one word.
-    pub state: &'static str,
+impl Entry {
+    fn add(&mut self, more: Outcome) {
+        self.outcome = Outcome {
+            lead_captured: self.outcome.lead_captured || more.lead_captured,
+            appointment_booked: self.outcome.appointment_booked || more.appointment_booked,
+            message_taken: self.outcome.message_taken || more.message_taken,
+            transferred: false,
+            follow_up: self.outcome.follow_up || more.follow_up,
+        };
+    }
+
+    fn keep(&mut self, mut resume: Box<ResumeState>) {
+        resume.outcome.transferred = false;
+        self.resume = Some(resume);
+    }
+
+    /// Nobody answered: the bot is told, if it does not read its state from the database anyway.
+    fn unanswered(&mut self) {
+        self.outcome.follow_up = true;
+        if let Some(resume) = &mut self.resume {
+            resume.outcome.follow_up = true;
+            let fact = "The person the caller was being connected to did not answer.";
+            if !resume.facts.iter().any(|f| f == fact) {
+                resume.facts.push(fact.into());
+            }
+        }
+    }
+
+    /// Why a call ended whose caller hung up.
+    fn hang_up(&self) -> EndReason {
+        if self.outcome.message_taken { EndReason::MessageTaken } else { EndReason::Completed }
+    }
+
+    /// Another stream is to come.
+    fn reserve(&mut self, until: UnixMillis) -> Onward {
+        self.facts.epoch = self.facts.epoch.next();
+        self.stage = Stage::Reserved { until };
+        Onward::Reconnect(self.facts.clone())
+    }
+}
+
+/// The reason an actor left for. Whether a person was reached is known here, not there.
+fn told(departure: &Departure) -> Option<EndReason> {
+    let reason = match departure {
+        Departure::Ended { reason } => Some(*reason),
+        Departure::Decided { reason, .. } => *reason,
+        Departure::Broke => None,
+    };
+    reason.map(|r| if r == EndReason::Transferred { EndReason::Completed } else { r })
 }
 
 /// Every call there is.
@@ -182,12 +133,13 @@ pub struct Roster {
     limits: Limits,
     calls: HashMap<CallSid, Entry>,
     closed: bool,
+    released: bool,
 }
 
 impl Roster {
     /// An empty roster.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, calls: HashMap::new(), closed: false }
+        Self { limits, calls: HashMap::new(), closed: false, released: false }
     }
 
     /// Its limits.
@@ -200,6 +152,20 @@ impl Roster {
         self.closed = true;
     }
 
+    /// The process is about to end: live calls let go of their streams, so that another process can go on with them.
+    pub fn release(&mut self) -> Vec<RosterEffect> {
+        self.closed = true;
+        self.released = true;
+        let live = self.calls.iter().filter(|(_, e)| matches!(e.stage, Stage::Live { .. }));
+        live.map(|(sid, _)| RosterEffect::Evict { sid: sid.clone() }).collect()
+    }
+
+    /// Calls that an actor has, or is about to leave.
+    pub fn held(&self) -> usize {
+        let held = |e: &&Entry| matches!(e.stage, Stage::Live { .. } | Stage::Leaving { .. });
+        self.calls.values().filter(held).count()
+    }
+
     /// Calls that take up room.
     pub fn occupied(&self) -> usize {
         self.calls
@@ -208,6 +174,11 @@ impl Roster {
                 !matches!(e.stage, Stage::Ended { .. } | Stage::Dialling { .. } | Stage::Decided { .. })
             })
             .count()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> LiveCount {
+        LiveCount { open: self.calls.values().filter(|e| e.ended.is_none()).count(), here: self.occupied() }
     }
 
     /// Calls that are not over.
@@ -227,23 +198,49 @@ impl Roster {
         self.calls.get(sid).map(|e| &e.facts)
     }
 
+    /// How the actor of a claimed call finds it.
+    pub fn standing(&self, sid: &CallSid, epoch: Epoch) -> Standing {
+        let Some(entry) = self.calls.get(sid).filter(|e| e.facts.epoch == epoch && !self.released) else {
+            return Standing::Gone;
+        };
+        match entry.stage {
+            Stage::Live { .. } => Standing::Current,
+            Stage::Leaving { reason, .. } => Standing::Leaving(reason),
+            Stage::Reserved { .. }
+            | Stage::Suspended { .. }
+            | Stage::Decided { .. }
+            | Stage::Dialling { .. }
+            | Stage::Ended { .. } => Standing::Gone,
+        }
+    }
+
+    /// Calls that were claimed before `then` and are still live, with their owner and its stream.
+    pub fn claimed_before(&self, then: UnixMillis) -> Vec<(CallSid, Epoch, StreamSid)> {
+        let old = |e: &&Entry| matches!(e.stage, Stage::Live { since } if since < then);
+        let owner = |e: &Entry| Some((e.facts.sid.clone(), e.facts.epoch, e.stream.clone()?));
+        self.calls.values().filter(old).filter_map(owner).collect()
+    }
+
     /// Lets a call in, once.
-    pub fn admit(&mut self, now: UnixMillis, call: NewCall) -> Admitted {
+    pub fn admit(&mut self, now: UnixMillis, call: NewCall) -> (Admitted, Vec<RosterEffect>) {
         if let Some(entry) = self.calls.get_mut(&call.sid) {
             return match entry.stage {
                 Stage::Reserved { ref mut until } => {
                     *until = now.after(self.limits.reservation);
-                    Admitted::Again(entry.facts.clone())
+                    (Admitted::Again(entry.facts.clone()), Vec::new())
                 }
-                Stage::Live | Stage::Suspended { .. } => Admitted::Again(entry.facts.clone()),
+                Stage::Live { .. } | Stage::Suspended { .. } => {
+                    let (onward, effects) = self.go_on(now, &call.sid, None, None);
+                    (Admitted::GoOn(onward), effects)
+                }
                 Stage::Decided { .. }
                 | Stage::Dialling { .. }
                 | Stage::Leaving { .. }
-                | Stage::Ended { .. } => Admitted::Over,
+                | Stage::Ended { .. } => (Admitted::Over, Vec::new()),
             };
         }
         if self.closed || self.occupied() >= self.limits.max_calls {
-            return Admitted::Full;
+            return (Admitted::Full, Vec::new());
         }
         let facts = CallFacts {
             sid: call.sid,
@@ -256,20 +253,29 @@ impl Roster {
             epoch: Epoch(1),
         };
         self.insert(now, facts.clone(), Stage::Reserved { until: now.after(self.limits.reservation) });
-        Admitted::New(facts)
+        (Admitted::New(facts), Vec::new())
     }
 
     /// Takes a call over that an earlier process left open, so that its next stream finds it.
-    pub fn adopt(&mut self, now: UnixMillis, facts: CallFacts, resume: Option<Box<ResumeState>>) {
+    pub fn adopt(
+        &mut self,
+        now: UnixMillis,
+        facts: CallFacts,
+        outcome: Outcome,
+        resume: Option<Box<ResumeState>>,
+    ) {
         if self.calls.contains_key(&facts.sid) {
             return;
         }
         let sid = facts.sid.clone();
         self.insert(now, facts, Stage::Suspended { until: now.after(self.limits.suspend) });
         if let Some(entry) = self.calls.get_mut(&sid) {
-            entry.outcome = resume.as_ref().map(|r| r.outcome).unwrap_or_default();
-            entry.breaks = resume.as_ref().map_or(0, |r| r.breaks);
-            entry.resume = resume;
+            entry.add(outcome);
+            if let Some(resume) = resume {
+                entry.add(resume.outcome);
+                entry.breaks = resume.breaks;
+                entry.keep(resume);
+            }
         }
     }
 
@@ -279,8 +285,10 @@ impl Roster {
             Entry {
                 facts,
                 stage,
+                stream: None,
                 resume: None,
                 outcome: Outcome::default(),
+                bridged: false,
                 breaks: 0,
                 ended: None,
                 since: now,
@@ -289,17 +297,28 @@ impl Roster {
     }
 
     /// A stream shows a token for `epoch` of a call.
-    pub fn claim(&mut self, sid: &CallSid, admission: &AdmissionId, epoch: Epoch) -> Claimed {
+    pub fn claim(
+        &mut self,
+        now: UnixMillis,
+        sid: &CallSid,
+        admission: &AdmissionId,
+        epoch: Epoch,
+        stream: &StreamSid,
+    ) -> Claimed {
         let Some(entry) = self.calls.get_mut(sid) else { return Claimed::Refused(Refusal::Unknown) };
         if entry.facts.admission != *admission {
             return Claimed::Refused(Refusal::Unknown);
         }
+        if self.released {
+            return Claimed::Refused(Refusal::Closing);
+        }
         match entry.stage {
             Stage::Reserved { .. } if entry.facts.epoch == epoch => {
-                entry.stage = Stage::Live;
+                entry.stage = Stage::Live { since: now };
+                entry.stream = Some(stream.clone());
                 Claimed::Granted { facts: entry.facts.clone(), resume: entry.resume.take() }
             }
-            Stage::Reserved { .. } | Stage::Live | Stage::Suspended { .. } => {
+            Stage::Reserved { .. } | Stage::Live { .. } | Stage::Suspended { .. } => {
                 Claimed::Refused(Refusal::Spent)
             }
             Stage::Decided { .. } | Stage::Dialling { .. } | Stage::Leaving { .. } | Stage::Ended { .. } => {
@@ -311,56 +330,64 @@ impl Roster {
     /// A call has left its actor (or its actor died: then `Broke` without a state).
     pub fn left(&mut self, now: UnixMillis, left: CallLeft) -> Vec<RosterEffect> {
         let Some(entry) = self.calls.get_mut(&left.sid) else { return Vec::new() };
+        if entry.ended.is_some() {
+            return Vec::new();
+        }
         if entry.facts.epoch != left.epoch {
             // An earlier owner, evicted: what it knew is the newest there is until the new stream comes.
             if matches!(entry.stage, Stage::Reserved { .. }) && entry.facts.epoch == left.epoch.next() {
-                entry.outcome = left.outcome;
-                entry.resume = Some(left.resume);
+                entry.add(left.outcome);
+                entry.keep(left.resume);
             }
             return Vec::new();
         }
-        entry.outcome = left.outcome;
-        match (&entry.stage, left.departure) {
-            (Stage::Leaving { reason, .. }, _) => {
-                let reason = *reason;
-                self.end(now, &left.sid, reason)
-            }
-            (Stage::Ended { .. }, _) => Vec::new(),
-            (_, Departure::Ended { reason }) => self.end(now, &left.sid, reason),
-            (_, Departure::Broke) => {
-                entry.breaks = entry.breaks.saturating_add(1);
-                entry.resume = Some(left.resume);
-                entry.stage = Stage::Suspended { until: now.after(self.limits.suspend) };
+        entry.add(left.outcome);
+        let told = told(&left.departure);
+        if let Stage::Leaving { reason: asked, .. } = entry.stage {
+            let reason = match (asked, told) {
+                (EndReason::Completed, Some(told)) if told != EndReason::Completed => told,
+                (EndReason::Completed, _) => entry.hang_up(),
+                (asked, _) => asked,
+            };
+            return self.end(now, &left.sid, reason);
+        }
+        let until = now.after(self.limits.suspend);
+        match left.departure {
+            Departure::Ended { .. } => self.end(now, &left.sid, told.unwrap_or(EndReason::Completed)),
+            Departure::Broke => {
+                // One that was found dead before has been counted.
+                if !matches!(entry.stage, Stage::Suspended { .. }) {
+                    entry.breaks = entry.breaks.saturating_add(1);
+                }
+                entry.keep(left.resume);
+                entry.stage = Stage::Suspended { until };
                 Vec::new()
             }
-            (_, Departure::Decided { next, reason }) => {
-                entry.resume = Some(left.resume);
-                let until = now.after(self.limits.suspend);
-                match reason {
-                    Some(reason) => {
-                        let effects = self.end(now, &left.sid, reason);
-                        if let Some(entry) = self.calls.get_mut(&left.sid) {
-                            entry.stage = Stage::Decided { next, until };
-                        }
-                        effects
-                    }
-                    None => {
-                        entry.stage = Stage::Decided { next, until };
-                        Vec::new()
-                    }
+            Departure::Decided { next, .. } => {
+                entry.keep(left.resume);
+                let effects = told.map(|reason| self.end(now, &left.sid, reason)).unwrap_or_default();
+                if let Some(entry) = self.calls.get_mut(&left.sid) {
+                    entry.stage = Stage::Decided { next, until };
                 }
+                effects
             }
         }
     }
 
-    /// The actor of a call died.
-    pub fn died(&mut self, now: UnixMillis, sid: &CallSid, epoch: Epoch) -> Vec<RosterEffect> {
+    /// The actor of a call died, or never came to be: its stream went while it was being asked for.
+    pub fn died(
+        &mut self,
+        now: UnixMillis,
+        sid: &CallSid,
+        epoch: Epoch,
+        stream: &StreamSid,
+    ) -> Vec<RosterEffect> {
         let Some(entry) = self.calls.get_mut(sid) else { return Vec::new() };
-        if entry.facts.epoch != epoch {
+        if entry.facts.epoch != epoch || entry.stream.as_ref() != Some(stream) {
             return Vec::new();
         }
         match entry.stage {
-            Stage::Live => {
+            Stage::Live { .. } => {
                 entry.breaks = entry.breaks.saturating_add(1);
                 entry.resume = None;
                 entry.stage = Stage::Suspended { until: now.after(self.limits.suspend) };
@@ -375,7 +402,8 @@ impl Roster {
         }
     }
 
-    /// Twilio asks how to go on after a stream or a dial.
+    /// Twilio asks how to go on after a stream or a dial. It may ask again what it has asked already; then the answer
+    /// is the same.
     pub fn go_on(
         &mut self,
         now: UnixMillis,
@@ -385,68 +413,114 @@ impl Roster {
     ) -> (Onward, Vec<RosterEffect>) {
         let limits = self.limits;
         let Some(entry) = self.calls.get_mut(sid) else { return (Onward::Unknown, Vec::new()) };
-        if status.is_some_and(CallStatus::is_terminal) {
-            let effects = self.status(now, sid, status.unwrap_or(CallStatus::Completed));
+        if dial == Some(DialResult::Bridged) {
+            return (Onward::HangUp { say: None }, self.bridged(now, sid));
+        }
+        if let Some(status) = status.filter(|s| s.is_terminal()) {
+            let effects = match dial {
+                Some(_) => {
+                    entry.unanswered();
+                    let reason = EndReason::from_status(status).unwrap_or(EndReason::Completed);
+                    self.finish(now, sid, reason)
+                }
+                None => self.status(now, sid, status),
+            };
             return (Onward::HangUp { say: None }, effects);
         }
+        let until = now.after(limits.suspend);
+        let over = entry.ended.is_some();
         match entry.stage.clone() {
             Stage::Decided { next: NextStep::HangUp { say }, .. } => {
-                entry.stage = Stage::Ended { forget: now.after(REMEMBER) };
-                (Onward::HangUp { say }, Vec::new())
+                let effects = self.end(now, sid, EndReason::Completed);
+                if let Some(entry) = self.calls.get_mut(sid) {
+                    entry.stage = Stage::Ended { forget: now.after(REMEMBER), say: say.clone() };
+                }
+                (Onward::HangUp { say }, effects)
             }
             Stage::Decided { next: NextStep::Dial { say }, .. } => {
-                entry.stage = Stage::Dialling { until: now.after(DIALLING) };
+                entry.stage =
+                    Stage::Dialling { say: say.clone(), until: now.after(DIALLING), hung_up: false };
                 (Onward::Dial { say }, Vec::new())
             }
-            Stage::Dialling { .. } => match dial {
-                Some(DialResult::Bridged) => {
-                    entry.outcome.transferred = true;
-                    (Onward::HangUp { say: None }, self.end(now, sid, EndReason::Transferred))
-                }
-                Some(DialResult::Unanswered) | None => {
-                    entry.outcome.follow_up = true;
-                    let mut resume = entry.resume.take().unwrap_or_default();
-                    resume.outcome = entry.outcome;
-                    resume.facts.push("The person the caller was being connected to did not answer.".into());
-                    entry.resume = Some(resume);
-                    entry.facts.epoch = entry.facts.epoch.next();
-                    entry.stage = Stage::Reserved { until: now.after(limits.suspend) };
-                    (Onward::Reconnect(entry.facts.clone()), Vec::new())
-                }
-            },
-            Stage::Suspended { .. } | Stage::Live => {
-                let live = entry.stage == Stage::Live;
-                if live {
-                    entry.breaks = entry.breaks.saturating_add(1);
-                }
-                let effects = if live { vec![RosterEffect::Evict { sid: sid.clone() }] } else { Vec::new() };
-                if entry.breaks > limits.max_breaks {
-                    entry.outcome.follow_up = true;
-                    let mut effects = effects;
-                    effects.extend(self.end(now, sid, EndReason::Apology));
-                    return (Onward::GiveUp, effects);
-                }
-                entry.facts.epoch = entry.facts.epoch.next();
-                entry.stage = Stage::Reserved { until: now.after(limits.suspend) };
-                (Onward::Reconnect(entry.facts.clone()), effects)
+            Stage::Dialling { say, hung_up: false, .. } if dial.is_none() => {
+                (Onward::Dial { say }, Vec::new())
             }
-            // The stream never came up (handshake failed): once more.
+            Stage::Dialling { hung_up: true, .. } if dial.is_none() => {
+                (Onward::HangUp { say: None }, Vec::new())
+            }
+            Stage::Dialling { hung_up, .. } => {
+                entry.unanswered();
+                if hung_up || over {
+                    let reason = entry.hang_up();
+                    return (Onward::HangUp { say: None }, self.end(now, sid, reason));
+                }
+                if self.released {
+                    return (Onward::Later, Vec::new());
+                }
+                (entry.reserve(until), Vec::new())
+            }
+            Stage::Suspended { .. } | Stage::Live { .. } | Stage::Reserved { .. } if self.released => {
+                (Onward::Later, Vec::new())
+            }
+            Stage::Reserved { .. } if dial.is_some() => {
+                entry.stage = Stage::Reserved { until };
+                (Onward::Reconnect(entry.facts.clone()), Vec::new())
+            }
+            // The stream never came up (handshake failed), or the same is asked again: the token is unspent.
             Stage::Reserved { .. } => {
                 entry.breaks = entry.breaks.saturating_add(1);
                 if entry.breaks > limits.max_breaks {
+                    entry.outcome.follow_up = true;
                     return (Onward::GiveUp, self.end(now, sid, EndReason::Apology));
                 }
-                entry.facts.epoch = entry.facts.epoch.next();
-                entry.stage = Stage::Reserved { until: now.after(limits.suspend) };
+                entry.stage = Stage::Reserved { until };
                 (Onward::Reconnect(entry.facts.clone()), Vec::new())
             }
-            Stage::Leaving { .. } | Stage::Ended { .. } => (Onward::HangUp { say: None }, Vec::new()),
+            stage @ (Stage::Suspended { .. } | Stage::Live { .. }) => {
+                let mut effects = Vec::new();
+                if let Stage::Live { .. } = stage {
+                    entry.breaks = entry.breaks.saturating_add(1);
+                    effects.push(RosterEffect::Evict { sid: sid.clone() });
+                }
+                if dial.is_some() {
+                    entry.unanswered();
+                }
+                if entry.breaks > limits.max_breaks {
+                    entry.outcome.follow_up = true;
+                    effects.extend(self.end(now, sid, EndReason::Apology));
+                    return (Onward::GiveUp, effects);
+                }
+                (entry.reserve(until), effects)
+            }
+            Stage::Leaving { .. } => (Onward::HangUp { say: None }, Vec::new()),
+            Stage::Ended { say, .. } => (Onward::HangUp { say }, Vec::new()),
         }
+    }
+
+    /// A person was reached, whatever we thought of the call.
+    fn bridged(&mut self, now: UnixMillis, sid: &CallSid) -> Vec<RosterEffect> {
+        let Some(entry) = self.calls.get_mut(sid) else { return Vec::new() };
+        entry.bridged = entry.bridged || entry.ended.is_none();
+        if let Stage::Leaving { reason, .. } = &mut entry.stage {
+            *reason = EndReason::Transferred;
+            return Vec::new();
+        }
+        self.finish(now, sid, EndReason::Transferred)
     }
 
     /// A status callback came.
     pub fn status(&mut self, now: UnixMillis, sid: &CallSid, status: CallStatus) -> Vec<RosterEffect> {
         let Some(reason) = EndReason::from_status(status) else { return Vec::new() };
+        if reason == EndReason::Completed
+            && let Some(entry) = self.calls.get_mut(sid)
+            && let Stage::Dialling { until, hung_up, .. } = &mut entry.stage
+        {
+            if !*hung_up {
+                *hung_up = true;
+                *until = now.after(DIAL_RESULT);
+            }
+            return Vec::new();
+        }
         self.finish(now, sid, reason)
     }
 
@@ -454,20 +528,15 @@ impl Roster {
     pub fn finish(&mut self, now: UnixMillis, sid: &CallSid, reason: EndReason) -> Vec<RosterEffect> {
         let Some(entry) = self.calls.get_mut(sid) else { return Vec::new() };
         match entry.stage {
-            Stage::Live => {
+            Stage::Live { .. } => {
                 entry.stage = Stage::Leaving { reason, until: now.after(LEAVING) };
                 vec![RosterEffect::Ask { sid: sid.clone(), reason }]
             }
-            Stage::Dialling { .. } => {
-                let reason = if reason == EndReason::Completed {
-                    entry.outcome.transferred = true;
-                    EndReason::Transferred
-                } else {
-                    reason
-                };
-                self.end(now, sid, reason)
-            }
-            Stage::Reserved { .. } | Stage::Suspended { .. } | Stage::Decided { .. } => {
+            Stage::Reserved { .. }
+            | Stage::Suspended { .. }
+            | Stage::Decided { .. }
+            | Stage::Dialling { .. } => {
+                let reason = if reason == EndReason::Completed { entry.hang_up() } else { reason };
                 self.end(now, sid, reason)
             }
             Stage::Leaving { .. } | Stage::Ended { .. } => Vec::new(),
@@ -477,6 +546,7 @@ impl Roster {
     /// Ends what has waited too long, and forgets what ended long ago.
     pub fn sweep(&mut self, now: UnixMillis) -> Vec<RosterEffect> {
         let mut due: Vec<(CallSid, EndReason)> = Vec::new();
+        let mut effects = Vec::new();
         self.calls.retain(|sid, entry| {
             match entry.stage {
                 Stage::Reserved { until } if until <= now => {
@@ -484,15 +554,24 @@ impl Roster {
                         if entry.facts.epoch == Epoch(1) { EndReason::NeverStarted } else { EndReason::Lost };
                     due.push((sid.clone(), reason));
                 }
-                Stage::Suspended { until } | Stage::Decided { until, .. } | Stage::Dialling { until }
+                Stage::Dialling { until, hung_up: true, .. } if until <= now => {
+                    // Nobody told us that somebody was reached.
+                    entry.outcome.follow_up = true;
+                    due.push((sid.clone(), entry.hang_up()));
+                }
+                Stage::Suspended { until } | Stage::Decided { until, .. } | Stage::Dialling { until, .. }
                     if until <= now =>
                 {
                     due.push((sid.clone(), EndReason::Lost));
                 }
-                Stage::Leaving { reason, until } if until <= now => due.push((sid.clone(), reason)),
-                Stage::Ended { forget } if forget <= now => return false,
+                Stage::Leaving { reason, until } if until <= now => {
+                    // It may be stuck: at least its stream is to go.
+                    effects.push(RosterEffect::Evict { sid: sid.clone() });
+                    due.push((sid.clone(), reason));
+                }
+                Stage::Ended { forget, .. } if forget <= now => return false,
                 Stage::Reserved { .. }
-                | Stage::Live
+                | Stage::Live { .. }
                 | Stage::Suspended { .. }
                 | Stage::Decided { .. }
                 | Stage::Dialling { .. }
@@ -501,18 +580,20 @@ impl Roster {
             }
             true
         });
-        due.into_iter().flat_map(|(sid, reason)| self.end(now, &sid, reason)).collect()
+        effects.extend(due.into_iter().flat_map(|(sid, reason)| self.end(now, &sid, reason)));
+        effects
     }
 
     /// The one place where a call ends.
     fn end(&mut self, now: UnixMillis, sid: &CallSid, reason: EndReason) -> Vec<RosterEffect> {
         let Some(entry) = self.calls.get_mut(sid) else { return Vec::new() };
-        entry.stage = Stage::Ended { forget: now.after(REMEMBER) };
+        entry.stage = Stage::Ended { forget: now.after(REMEMBER), say: None };
         if entry.ended.is_some() {
             return Vec::new();
         }
         entry.ended = Some(reason);
         entry.resume = None;
+        entry.outcome.transferred = entry.bridged;
         vec![RosterEffect::Ended { facts: entry.facts.clone(), reason, outcome: entry.outcome }]
     }
 }
@@ -520,7 +601,7 @@ impl Roster {
 fn stage_word(stage: &Stage) -> &'static str {
     match stage {
         Stage::Reserved { .. } => "reserved",
-        Stage::Live => "live",
+        Stage::Live { .. } => "live",
         Stage::Suspended { .. } => "suspended",
         Stage::Decided { .. } => "leaving",
         Stage::Dialling { .. } => "transferring",

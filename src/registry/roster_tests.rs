@@ -1,4 +1,6 @@
 use super::*;
+use crate::domain::call::{CallKind, Direction};
+use crate::domain::phone::CallerId;
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits {
@@ -33,10 +35,19 @@ fn left(sid: &str, epoch: u32, departure: Departure) -> CallLeft {
     }
 }
 
+/// The stream of `epoch` shows its token.
+fn claim(roster: &mut Roster, at: i64, epoch: u32) -> Claimed {
+    roster.claim(now(at), &"CA1".into(), &"a1".into(), Epoch(epoch), &stream(epoch))
+}
+
+fn stream(epoch: u32) -> StreamSid {
+    StreamSid::new(format!("MZ{epoch}"))
+}
+
 fn live() -> Roster {
     let mut roster = Roster::new(LIMITS);
-    assert!(matches!(roster.admit(now(0), new_call("CA1")), Admitted::New(_)));
-    assert!(matches!(roster.claim(&"CA1".into(), &"a1".into(), Epoch(1)), Claimed::Granted { .. }));
+    assert!(matches!(roster.admit(now(0), new_call("CA1")).0, Admitted::New(_)));
+    assert!(matches!(claim(&mut roster, 0, 1), Claimed::Granted { .. }));
     roster
 }
 
@@ -53,14 +64,12 @@ fn ends(effects: &[RosterEffect]) -> Vec<EndReason> {
 #[test]
 fn a_repeated_webhook_gets_the_same_admission_and_an_unspent_token() {
     let mut roster = Roster::new(LIMITS);
-    let Admitted::New(first) = roster.admit(now(0), new_call("CA1")) else { panic!() };
-    let Admitted::Again(second) = roster.admit(now(1), NewCall { admission: "a2".into(), ..new_call("CA1") })
-    else {
-        panic!()
-    };
+    let Admitted::New(first) = roster.admit(now(0), new_call("CA1")).0 else { panic!() };
+    let again = NewCall { admission: "a2".into(), ..new_call("CA1") };
+    let Admitted::Again(second) = roster.admit(now(1), again).0 else { panic!() };
     assert_eq!(first.admission, second.admission);
-    assert!(matches!(roster.claim(&"CA1".into(), &"a1".into(), Epoch(1)), Claimed::Granted { .. }));
-    assert!(matches!(roster.claim(&"CA1".into(), &"a1".into(), Epoch(1)), Claimed::Refused(Refusal::Spent)));
+    assert!(matches!(claim(&mut roster, 6, 1), Claimed::Granted { .. }));
+    assert!(matches!(claim(&mut roster, 6, 1), Claimed::Refused(Refusal::Spent)));
 }
 
 #[test]
@@ -68,9 +77,9 @@ fn over_the_ceiling_a_call_is_refused_until_one_ends() {
     let mut roster = Roster::new(LIMITS);
     roster.admit(now(0), new_call("CA1"));
     roster.admit(now(0), new_call("CA2"));
-    assert!(matches!(roster.admit(now(0), new_call("CA3")), Admitted::Full));
+    assert!(matches!(roster.admit(now(0), new_call("CA3")).0, Admitted::Full));
     roster.status(now(1), &"CA1".into(), CallStatus::Completed);
-    assert!(matches!(roster.admit(now(1), new_call("CA3")), Admitted::New(_)));
+    assert!(matches!(roster.admit(now(1), new_call("CA3")).0, Admitted::New(_)));
 }
 
 #[test]
@@ -80,10 +89,8 @@ fn a_broken_stream_is_resumed_with_a_new_epoch_and_the_old_token_is_spent() {
     let (onward, _) = roster.go_on(now(6), &"CA1".into(), Some(CallStatus::InProgress), None);
     let Onward::Reconnect(facts) = onward else { panic!("{onward:?}") };
     assert_eq!(facts.epoch, Epoch(2));
-    assert!(matches!(roster.claim(&"CA1".into(), &"a1".into(), Epoch(1)), Claimed::Refused(Refusal::Spent)));
-    let Claimed::Granted { resume, .. } = roster.claim(&"CA1".into(), &"a1".into(), Epoch(2)) else {
-        panic!()
-    };
+    assert!(matches!(claim(&mut roster, 6, 1), Claimed::Refused(Refusal::Spent)));
+    let Claimed::Granted { resume, .. } = claim(&mut roster, 6, 2) else { panic!() };
     assert!(resume.is_some());
 }
 
@@ -96,9 +103,7 @@ fn twilio_may_notice_a_broken_stream_before_we_do() {
     let mut state = left("CA1", 1, Departure::Broke);
     state.resume.facts.push("known".into());
     roster.left(now(5), state);
-    let Claimed::Granted { resume, .. } = roster.claim(&"CA1".into(), &"a1".into(), Epoch(2)) else {
-        panic!()
-    };
+    let Claimed::Granted { resume, .. } = claim(&mut roster, 6, 2) else { panic!() };
     assert_eq!(resume.expect("the evicted actor's state").facts, ["known"]);
 }
 
@@ -119,7 +124,7 @@ fn a_call_that_breaks_too_often_is_given_up_with_an_apology() {
         roster.left(now(i), left("CA1", u32::try_from(i).unwrap(), Departure::Broke));
         let (onward, effects) = roster.go_on(now(i), &"CA1".into(), None, None);
         if let Onward::Reconnect(facts) = &onward {
-            roster.claim(&"CA1".into(), &"a1".into(), facts.epoch);
+            claim(&mut roster, i, facts.epoch.0);
         }
         last = Some((onward, ends(&effects)));
     }
@@ -137,22 +142,254 @@ fn a_person_who_does_not_answer_brings_the_caller_back_to_the_bot() {
     let (onward, effects) = roster.go_on(now(30), &"CA1".into(), None, Some(DialResult::Unanswered));
     assert!(matches!(onward, Onward::Reconnect(_)));
     assert!(effects.is_empty());
-    let Claimed::Granted { resume, .. } = roster.claim(&"CA1".into(), &"a1".into(), Epoch(2)) else {
-        panic!()
-    };
+    let Claimed::Granted { resume, .. } = claim(&mut roster, 6, 2) else { panic!() };
     assert!(resume.unwrap().facts[0].contains("did not answer"));
 }
 
-#[test]
-fn a_bridged_dial_ends_the_call_as_transferred() {
+/// A call whose person is being rung.
+fn dialling() -> Roster {
     let mut roster = live();
-    let decided = Departure::Decided { next: NextStep::Dial { say: None }, reason: None };
-    roster.left(now(5), left("CA1", 1, decided));
-    roster.go_on(now(5), &"CA1".into(), None, None);
-    let effects = roster.status(now(90), &"CA1".into(), CallStatus::Completed);
-    let [RosterEffect::Ended { reason, outcome, .. }] = effects.as_slice() else { panic!() };
-    assert_eq!(*reason, EndReason::Transferred);
-    assert!(outcome.transferred);
+    let decided =
+        Departure::Decided { next: NextStep::Dial { say: Some("One moment.".into()) }, reason: None };
+    let mut state = left("CA1", 1, decided);
+    // An actor that promised too much.
+    state.outcome.transferred = true;
+    state.resume.outcome.transferred = true;
+    roster.left(now(5), state);
+    assert!(matches!(roster.go_on(now(5), &"CA1".into(), None, None).0, Onward::Dial { .. }));
+    roster
+}
+
+#[derive(Clone, Copy, Debug)]
+enum News {
+    Status(CallStatus),
+    Asked(Option<CallStatus>, Option<DialResult>),
+    Time(i64),
+}
+use CallStatus::{Completed, InProgress};
+use DialResult::{Bridged, Unanswered};
+use News::{Asked, Status, Time};
+
+fn told_of(roster: &mut Roster, at: i64, news: &[News]) -> Vec<(EndReason, Outcome)> {
+    let sid: CallSid = "CA1".into();
+    let mut at = at;
+    let mut ended = Vec::new();
+    for news in news {
+        at += 1;
+        let effects = match *news {
+            Status(status) => roster.status(now(at), &sid, status),
+            Asked(status, dial) => roster.go_on(now(at), &sid, status, dial).1,
+            Time(seconds) => {
+                at += seconds;
+                roster.sweep(now(at))
+            }
+        };
+        ended.extend(effects.into_iter().filter_map(|e| match e {
+            RosterEffect::Ended { reason, outcome, .. } => Some((reason, outcome)),
+            RosterEffect::Ask { .. } | RosterEffect::Evict { .. } => None,
+        }));
+    }
+    ended
+}
+
+#[test]
+fn only_a_dial_that_was_bridged_makes_a_transfer() {
+    let table: &[(&[News], EndReason)] = &[
+        // The person hung up first.
+        (&[Asked(Some(InProgress), Some(Bridged))], EndReason::Transferred),
+        // The caller hung up first; the callbacks come in any order.
+        (&[Asked(Some(Completed), Some(Bridged)), Status(Completed)], EndReason::Transferred),
+        (&[Status(Completed), Asked(Some(Completed), Some(Bridged))], EndReason::Transferred),
+        (&[Status(Completed), Status(Completed), Asked(None, Some(Bridged))], EndReason::Transferred),
+        // The caller hung up while it rang.
+        (&[Asked(Some(Completed), Some(Unanswered)), Status(Completed)], EndReason::Completed),
+        (&[Status(Completed), Asked(Some(Completed), Some(Unanswered))], EndReason::Completed),
+        (&[Status(Completed), Asked(Some(InProgress), Some(Unanswered))], EndReason::Completed),
+        // Nobody ever tells how the dial ended.
+        (&[Status(Completed), Time(16)], EndReason::Completed),
+        (&[Status(CallStatus::Failed)], EndReason::Failed),
+    ];
+    for (news, expected) in table {
+        let ended = told_of(&mut dialling(), 30, news);
+        let [(reason, outcome)] = ended.as_slice() else { panic!("{news:?}: {ended:?}") };
+        assert_eq!(reason, expected, "{news:?}");
+        assert_eq!(outcome.transferred, *expected == EndReason::Transferred, "{news:?}");
+        assert_eq!(outcome.follow_up, *expected == EndReason::Completed, "{news:?}");
+    }
+}
+
+#[test]
+fn a_bridged_dial_counts_wherever_the_call_is_thought_to_be() {
+    // After a restart: the call was adopted.
+    let Admitted::New(facts) = Roster::new(LIMITS).admit(now(0), new_call("CA1")).0 else { panic!() };
+    let mut adopted = Roster::new(LIMITS);
+    let promised = Outcome { transferred: true, lead_captured: true, ..Outcome::default() };
+    adopted.adopt(now(0), facts.clone(), promised, None);
+    let ended = told_of(&mut adopted, 1, &[Asked(Some(InProgress), Some(Bridged))]);
+    assert_eq!(ended[0].0, EndReason::Transferred);
+    assert!(ended[0].1.transferred && ended[0].1.lead_captured);
+    // Not bridged: whatever was promised before.
+    let mut adopted = Roster::new(LIMITS);
+    adopted.adopt(now(0), facts, promised, None);
+    let ended = told_of(&mut adopted, 1, &[Asked(Some(Completed), Some(Unanswered))]);
+    assert_eq!(ended[0].0, EndReason::Completed);
+    assert!(!ended[0].1.transferred && ended[0].1.follow_up);
+    // While an actor still has it: it is asked, and what it achieved is kept.
+    let mut roster = live();
+    let (_, effects) = roster.go_on(now(5), &"CA1".into(), Some(InProgress), Some(Bridged));
+    assert!(matches!(effects.as_slice(), [RosterEffect::Ask { reason: EndReason::Transferred, .. }]));
+    let mut state = left("CA1", 1, Departure::Ended { reason: EndReason::Transferred });
+    state.outcome.appointment_booked = true;
+    let effects = roster.left(now(6), state);
+    let [RosterEffect::Ended { reason: EndReason::Transferred, outcome, .. }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert!(outcome.transferred && outcome.appointment_booked);
+}
+
+#[test]
+fn a_repeated_question_gets_the_same_answer() {
+    let sid: CallSid = "CA1".into();
+    // While a person is rung.
+    let mut roster = dialling();
+    for at in 6..9 {
+        let (onward, effects) = roster.go_on(now(at), &sid, Some(InProgress), None);
+        assert!(matches!(onward, Onward::Dial { say: Some(words) } if words == "One moment."));
+        assert!(effects.is_empty());
+    }
+    // After nobody answered: one stream more, not three.
+    for at in 30..33 {
+        let (onward, _) = roster.go_on(now(at), &sid, Some(InProgress), Some(Unanswered));
+        assert!(matches!(onward, Onward::Reconnect(facts) if facts.epoch == Epoch(2)));
+    }
+    let Claimed::Granted { resume: Some(resume), .. } = claim(&mut roster, 33, 2) else { panic!() };
+    assert_eq!(resume.facts.len(), 1);
+    assert!(!resume.outcome.transferred && resume.outcome.follow_up);
+    // Before a hang-up, whether the actor named its reason or not.
+    for reason in [None, Some(EndReason::Apology)] {
+        let mut roster = live();
+        let next = NextStep::HangUp { say: Some("Sorry.".into()) };
+        let mut ended = ends(&roster.left(now(5), left("CA1", 1, Departure::Decided { next, reason })));
+        for at in 6..9 {
+            let (onward, effects) = roster.go_on(now(at), &sid, Some(InProgress), None);
+            assert!(matches!(onward, Onward::HangUp { say: Some(words) } if words == "Sorry."));
+            ended.extend(ends(&effects));
+        }
+        assert_eq!(ended, [reason.unwrap_or(EndReason::Completed)]);
+    }
+}
+
+#[test]
+fn a_handshake_that_failed_leaves_its_token_unspent() {
+    let mut roster = Roster::new(LIMITS);
+    roster.admit(now(0), new_call("CA1"));
+    for at in 1..=3 {
+        let (onward, _) = roster.go_on(now(at), &"CA1".into(), Some(InProgress), None);
+        assert!(matches!(onward, Onward::Reconnect(facts) if facts.epoch == Epoch(1)));
+    }
+    let (onward, effects) = roster.go_on(now(4), &"CA1".into(), Some(InProgress), None);
+    assert!(matches!(onward, Onward::GiveUp));
+    assert_eq!(ends(&effects), [EndReason::Apology]);
+}
+
+#[test]
+fn the_callers_hang_up_gives_way_to_what_the_actor_knows() {
+    let hang_up = |reason| Departure::Decided { next: NextStep::HangUp { say: None }, reason };
+    let ended = |reason| Departure::Ended { reason };
+    let table = [
+        (EndReason::Completed, ended(EndReason::MessageTaken), false, EndReason::MessageTaken),
+        (EndReason::Completed, hang_up(Some(EndReason::Apology)), false, EndReason::Apology),
+        (EndReason::Completed, ended(EndReason::Silence), true, EndReason::Silence),
+        (EndReason::Completed, ended(EndReason::Completed), false, EndReason::Completed),
+        (EndReason::Completed, ended(EndReason::Completed), true, EndReason::MessageTaken),
+        (EndReason::Completed, ended(EndReason::Transferred), false, EndReason::Completed),
+        (EndReason::Completed, Departure::Broke, false, EndReason::Completed),
+        (EndReason::Completed, hang_up(None), false, EndReason::Completed),
+        // Between equals the first stays.
+        (EndReason::Ended, ended(EndReason::MessageTaken), true, EndReason::Ended),
+        (EndReason::Failed, ended(EndReason::Completed), false, EndReason::Failed),
+    ];
+    for (asked, departure, message_taken, expected) in table {
+        let mut roster = live();
+        roster.finish(now(5), &"CA1".into(), asked);
+        let mut state = left("CA1", 1, departure.clone());
+        state.outcome.message_taken = message_taken;
+        assert_eq!(ends(&roster.left(now(6), state)), [expected], "{asked:?} {departure:?}");
+    }
+}
+
+#[test]
+fn a_webhook_repeated_for_a_call_that_had_its_stream_goes_on_with_it() {
+    for broke in [true, false] {
+        let mut roster = live();
+        if broke {
+            roster.left(now(5), left("CA1", 1, Departure::Broke));
+        }
+        let (admitted, effects) = roster.admit(now(6), new_call("CA1"));
+        let Admitted::GoOn(Onward::Reconnect(facts)) = admitted else { panic!("{admitted:?}") };
+        assert_eq!(facts.epoch, Epoch(2));
+        assert_eq!(effects.len(), usize::from(!broke), "a live stream is evicted");
+        assert!(matches!(claim(&mut roster, 7, 1), Claimed::Refused(Refusal::Spent)));
+        assert!(matches!(claim(&mut roster, 7, 2), Claimed::Granted { .. }));
+    }
+}
+
+#[test]
+fn a_claim_is_given_up_by_its_own_stream_only() {
+    let mut roster = live();
+    // Another stream showed the same token, was refused and closed.
+    assert!(roster.died(now(1), &"CA1".into(), Epoch(1), &stream(9)).is_empty());
+    assert_eq!(roster.standing(&"CA1".into(), Epoch(1)), Standing::Current);
+    roster.died(now(1), &"CA1".into(), Epoch(1), &stream(1));
+    assert_eq!(roster.standing(&"CA1".into(), Epoch(1)), Standing::Gone);
+    assert_eq!(roster.list()[0].state, "suspended");
+    // What it left behind after all is not a second break.
+    roster.left(now(1), left("CA1", 1, Departure::Broke));
+    for epoch in 2..=4 {
+        assert!(matches!(roster.go_on(now(2), &"CA1".into(), None, None).0, Onward::Reconnect(_)));
+        claim(&mut roster, 2, epoch);
+        roster.left(now(2), left("CA1", epoch, Departure::Broke));
+    }
+    assert!(matches!(roster.go_on(now(2), &"CA1".into(), None, None).0, Onward::GiveUp));
+}
+
+#[test]
+fn an_actor_that_reports_late_learns_how_its_call_stands() {
+    let sid: CallSid = "CA1".into();
+    let mut roster = live();
+    assert_eq!(roster.standing(&sid, Epoch(1)), Standing::Current);
+    assert_eq!(roster.claimed_before(now(1)), [(sid.clone(), Epoch(1), stream(1))]);
+    assert!(roster.claimed_before(now(0)).is_empty());
+    roster.finish(now(1), &sid, EndReason::Ended);
+    assert_eq!(roster.standing(&sid, Epoch(1)), Standing::Leaving(EndReason::Ended));
+    assert_eq!(roster.standing(&sid, Epoch(2)), Standing::Gone);
+    let effects = roster.sweep(now(7));
+    assert!(
+        matches!(effects.as_slice(), [RosterEffect::Evict { .. }, RosterEffect::Ended { .. }]),
+        "its stream goes before it is forgotten: {effects:?}"
+    );
+    assert_eq!(roster.standing(&sid, Epoch(1)), Standing::Gone);
+}
+
+#[test]
+fn a_shutdown_lets_go_of_live_calls_and_ends_none() {
+    let sid: CallSid = "CA1".into();
+    let mut roster = live();
+    roster.admit(now(0), new_call("CA2"));
+    assert!(matches!(roster.release().as_slice(), [RosterEffect::Evict { .. }]));
+    assert_eq!(roster.held(), 1);
+    assert!(roster.left(now(1), left("CA1", 1, Departure::Broke)).is_empty());
+    assert_eq!((roster.held(), roster.count()), (0, LiveCount { open: 2, here: 2 }));
+    // The next process is to be asked, and no stream is taken any more.
+    assert!(matches!(roster.go_on(now(2), &sid, Some(InProgress), None).0, Onward::Later));
+    assert!(matches!(roster.go_on(now(2), &"CA2".into(), Some(InProgress), None).0, Onward::Later));
+    let claimed = roster.claim(now(2), &"CA2".into(), &"a1".into(), Epoch(1), &stream(2));
+    assert!(matches!(claimed, Claimed::Refused(Refusal::Closing)));
+    // What was decided is still told.
+    let mut roster = dialling();
+    assert!(roster.release().is_empty());
+    assert_eq!(roster.count(), LiveCount { open: 1, here: 0 });
+    assert!(matches!(roster.go_on(now(6), &sid, Some(InProgress), None).0, Onward::Dial { .. }));
 }
 
 #[test]
@@ -169,11 +406,12 @@ enum Step {
     Admit,
     Claim(u32),
     Left(u32, u8),
-    Died(u32),
+    Died(u32, u32),
     GoOn(Option<CallStatus>, Option<DialResult>),
     Status(CallStatus),
     Finish,
     Sweep,
+    Release,
 }
 
 fn step() -> impl Strategy<Value = (Step, u16)> {
@@ -187,58 +425,89 @@ fn step() -> impl Strategy<Value = (Step, u16)> {
     let step = prop_oneof![
         Just(Step::Admit),
         (1u32..5).prop_map(Step::Claim),
-        (1u32..5, 0u8..5).prop_map(|(e, d)| Step::Left(e, d)),
-        (1u32..5).prop_map(Step::Died),
+        (1u32..5, 0u8..7).prop_map(|(e, d)| Step::Left(e, d)),
+        (1u32..5, 1u32..5).prop_map(|(e, s)| Step::Died(e, s)),
         (proptest::option::of(status.clone()), proptest::option::of(dial))
             .prop_map(|(s, d)| Step::GoOn(s, d)),
         status.prop_map(Step::Status),
         Just(Step::Finish),
         Just(Step::Sweep),
+        Just(Step::Release),
     ];
     (step, 0u16..40)
 }
 
 proptest! {
-    /// Whatever arrives and in which order, a call ends at most once, and once nothing more arrives it has ended.
+    /// Whatever arrives and in which order, a call ends at most once, and once nothing more arrives it has ended. It
+    /// was transferred exactly if somebody was reached, and a question that is repeated gets the same answer.
     #[test]
     fn a_call_ends_exactly_once(steps in proptest::collection::vec(step(), 0..60)) {
         let mut roster = Roster::new(LIMITS);
         let mut at = 0i64;
-        let mut reasons = Vec::new();
+        let mut ended = Vec::new();
+        let mut bridged = false;
+        let sid: CallSid = "CA1".into();
         roster.admit(now(0), new_call("CA1"));
         for (step, wait) in steps {
             at += i64::from(wait);
             let t = now(at);
-            let sid: CallSid = "CA1".into();
             let effects = match step {
                 Step::Admit => {
                     // Long after its end a call is forgotten: a new one with the same name would be a new call.
-                    if roster.facts(&sid).is_some() { roster.admit(t, new_call("CA1")); }
-                    Vec::new()
+                    if roster.facts(&sid).is_some() { roster.admit(t, new_call("CA1")).1 } else { Vec::new() }
                 }
-                Step::Claim(e) => { roster.claim(&sid, &"a1".into(), Epoch(e)); Vec::new() }
+                Step::Claim(e) => { claim(&mut roster, at, e); Vec::new() }
                 Step::Left(e, d) => {
+                    let hang_up = NextStep::HangUp { say: Some("Goodbye.".into()) };
                     let departure = match d {
                         0 => Departure::Broke,
                         1 => Departure::Ended { reason: EndReason::Completed },
-                        2 => Departure::Decided { next: NextStep::HangUp { say: None }, reason: Some(EndReason::Completed) },
+                        2 => Departure::Decided { next: hang_up, reason: Some(EndReason::Completed) },
                         3 => Departure::Decided { next: NextStep::Dial { say: None }, reason: None },
+                        4 => Departure::Decided { next: hang_up, reason: None },
+                        5 => Departure::Ended { reason: EndReason::Transferred },
                         _ => Departure::Ended { reason: EndReason::Silence },
                     };
-                    roster.left(t, left("CA1", e, departure))
+                    let mut left = left("CA1", e, departure);
+                    left.outcome.transferred = true;
+                    roster.left(t, left)
                 }
-                Step::Died(e) => roster.died(t, &sid, Epoch(e)),
-                Step::GoOn(s, d) => roster.go_on(t, &sid, s, d).1,
+                Step::Died(e, s) => roster.died(t, &sid, Epoch(e), &stream(s)),
+                Step::GoOn(s, d) => {
+                    let (onward, mut effects) = roster.go_on(t, &sid, s, d);
+                    if d == Some(DialResult::Bridged) {
+                        bridged |= !matches!(onward, Onward::Unknown) && ends(&ended).is_empty();
+                    } else if s.is_none() {
+                        let (again, more) = roster.go_on(t, &sid, s, d);
+                        match (&onward, &again) {
+                            (Onward::Reconnect(a), Onward::Reconnect(b)) => prop_assert_eq!(a.epoch, b.epoch),
+                            // The last stream that failed.
+                            (Onward::Reconnect(_), Onward::GiveUp) => {}
+                            (Onward::GiveUp, Onward::HangUp { .. }) => {}
+                            (a, b) => prop_assert_eq!(format!("{a:?}"), format!("{b:?}")),
+                        }
+                        effects.extend(more);
+                    }
+                    effects
+                }
                 Step::Status(s) => roster.status(t, &sid, s),
                 Step::Finish => roster.finish(t, &sid, EndReason::Ended),
                 Step::Sweep => roster.sweep(t),
+                Step::Release => {
+                    // Rare, or little else would be seen.
+                    if wait == 0 { roster.release() } else { Vec::new() }
+                }
             };
-            reasons.extend(ends(&effects));
+            ended.extend(effects);
         }
         // The caller's leg ends some time, and Twilio says so.
-        let t = now(at + 1);
-        reasons.extend(ends(&roster.status(t, &"CA1".into(), CallStatus::Completed)));
-        reasons.extend(ends(&roster.sweep(now(at + 100_000))));
-        prop_assert_eq!(reasons.len(), 1, "{:?}", reasons);
+        ended.extend(roster.status(now(at + 1), &sid, CallStatus::Completed));
+        ended.extend(roster.sweep(now(at + 100_000)));
+        ended.retain(|e| matches!(e, RosterEffect::Ended { .. }));
+        prop_assert_eq!(ended.len(), 1, "{:?}", ended);
+        let Some(RosterEffect::Ended { reason, outcome, .. }) = ended.first() else { unreachable!() };
+        prop_assert_eq!(*reason == EndReason::Transferred, bridged, "{:?}", ended);
+        prop_assert_eq!(outcome.transferred, bridged, "{:?}", ended);
+        prop_assert_eq!(roster.held(), 0);
     }
 }

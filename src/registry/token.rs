@@ -44,20 +44,20 @@ pub struct Claims {
     pub expires: UnixMillis,
 }
 
-/// Longest foreign text taken into a token, so that it stays under Twilio's 500 characters.
-const MAX_PARTY: usize = 40;
+/// Longest foreign text taken into a token, in bytes of JSON: with identifiers of Twilio's full 128 characters and the
+/// largest numbers the token has 490 characters at most, and Twilio takes 499 with the parameter's name.
+const MAX_PARTY: usize = 36;
 
 impl Claims {
     /// The statement for the next stream of a call.
     pub fn of(facts: &CallFacts, expires: UnixMillis) -> Self {
-        let cut = |text: &str| text.chars().take(MAX_PARTY).collect::<String>();
         Self {
             sid: facts.sid.clone(),
             admission: facts.admission.clone(),
             kind: facts.kind,
             direction: facts.direction,
-            from: cut(&facts.caller.as_raw()),
-            to: cut(&facts.business_number),
+            from: fitting(&facts.caller.as_raw()),
+            to: fitting(&facts.business_number),
             epoch: facts.epoch,
             expires,
         }
@@ -67,6 +67,23 @@ impl Claims {
     pub fn caller(&self) -> CallerId {
         CallerId::classify(&self.from)
     }
+}
+
+/// The beginning of a text that has no more bytes than [`MAX_PARTY`] in JSON.
+fn fitting(text: &str) -> String {
+    let mut room = MAX_PARTY;
+    text.chars()
+        .take_while(|&c| {
+            let bytes = match c {
+                '"' | '\\' => 2,
+                c if c.is_control() => 6,
+                c => c.len_utf8(),
+            };
+            let fits = bytes <= room;
+            room = room.saturating_sub(bytes);
+            fits
+        })
+        .collect()
 }
 
 /// Why a token is not accepted.
@@ -87,13 +104,12 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Derives the keys from the server's secrets, one line or comma-separated.
-    pub fn new(secrets: &SecretString) -> Self {
+    /// Derives a key from each of the server's secrets.
+    pub fn new(secrets: &[SecretString]) -> Self {
         let keys = secrets
-            .expose_secret()
-            .split([',', '\n'])
-            .map(str::trim)
-            .filter(|s| !s.is_empty())
+            .iter()
+            .map(|secret| secret.expose_secret().trim())
+            .filter(|secret| !secret.is_empty())
             .map(|secret| tag(secret.as_bytes(), b"frontdesk stream token v1"))
             .collect();
         Self { keys }
@@ -150,8 +166,42 @@ mod tests {
         }
     }
 
+    /// As the server makes them of its setting.
     fn tokens(secret: &str) -> Tokens {
-        Tokens::new(&SecretString::from(secret.to_owned()))
+        let config = crate::config::server::ServerConfig {
+            secret: Some(SecretString::from(secret.to_owned())),
+            ..Default::default()
+        };
+        Tokens::new(&config.secrets())
+    }
+
+    #[test]
+    fn a_token_fits_a_parameter_whatever_the_parties_are_called() {
+        let longest = "C".repeat(128);
+        for name in [
+            "+12025550143",
+            &"ä€😀".repeat(50),
+            &"\"\\".repeat(50),
+            &"\u{1}\u{7f}".repeat(50),
+            &"x".repeat(500),
+        ] {
+            let facts = CallFacts {
+                sid: CallSid::from(longest.as_str()),
+                admission: "f".repeat(32).as_str().into(),
+                kind: CallKind::Simulated,
+                direction: Direction::Outbound,
+                caller: CallerId::Raw(name.into()),
+                business_number: name.into(),
+                admitted_at: UnixMillis(0),
+                epoch: Epoch(u32::MAX),
+            };
+            let claims = Claims::of(&facts, UnixMillis(i64::MAX));
+            assert!(name.starts_with(&claims.to));
+            assert!(claims.to.chars().count() >= 6, "{}", claims.to);
+            let token = tokens("s1").sign(&claims).unwrap();
+            assert!(token.len() <= 490, "{name}: {}", token.len());
+            assert_eq!(tokens("s1").read(&token, UnixMillis(0)), Ok(claims));
+        }
     }
 
     #[test]

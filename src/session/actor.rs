@@ -15,7 +15,7 @@ use crate::observe::clock::unix_now;
 use crate::registry::messages::{CallDied, CallStarted, ClaimStream};
 use crate::registry::roster::Claimed;
 use crate::session::services::Services;
-use crate::twilio::stream::{FrameError, StartInfo, StreamMessage, StreamWriter, decode_payload};
+use crate::twilio::stream::{FrameError, StartInfo, StreamMessage, StreamWriter, Track, decode_payload};
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Handler, Message, SpawnHandle, StreamHandler,
     WrapFuture,
@@ -31,6 +31,8 @@ use tokio::time::Instant;
 const SILENT_PEER: Duration = Duration::from_secs(10);
 /// How often that is looked at.
 const PULSE: Duration = Duration::from_secs(2);
+/// Keys kept until the call is there.
+const EARLY_DIGITS: usize = 32;
 /// The name of our token's parameter.
 pub const TOKEN_PARAMETER: &str = "token";
 
@@ -48,15 +50,21 @@ pub struct StreamSession {
     call: Option<Addr<CallActor>>,
     writer: Option<StreamWriter>,
     stream_sid: Option<StreamSid>,
-    /// Reused for every frame: decoded audio, and the text that goes out.
+    /// Reused for every frame: decoded audio.
     audio: Vec<u8>,
     vad: Vad,
     voice_told: bool,
     voice_limit_ms: u64,
     last_frame: Instant,
-    pull: Option<SpawnHandle>,
-    /// What came before the call was there.
+    /// The text that goes out.
+    text: String,
+    /// When the next pull is due.
+    pull: Option<(Instant, SpawnHandle)>,
+    /// Audio and keys that came before the call was there.
     early: Vec<u8>,
+    early_digits: Vec<char>,
+    /// A claim whose answer has not come: should the session end before, it may have been granted.
+    claiming: Option<CallDied>,
 }
 
 impl StreamSession {
@@ -76,8 +84,11 @@ impl StreamSession {
             voice_told: false,
             voice_limit_ms,
             last_frame: Instant::now(),
+            text: String::with_capacity(384),
             pull: None,
             early: Vec::new(),
+            early_digits: Vec::new(),
+            claiming: None,
         }
     }
 
@@ -89,8 +100,10 @@ impl StreamSession {
                 return;
             }
         };
-        let ours = match (message.stream_sid(), &self.stream_sid) {
-            (Some(theirs), Some(ours)) => theirs == ours.as_str(),
+        let ours = match (&message, message.stream_sid(), &self.stream_sid) {
+            // A second one breaks the rules whatever stream it names.
+            (StreamMessage::Start(_), ..) => true,
+            (_, Some(theirs), Some(ours)) => theirs == ours.as_str(),
             _ => true,
         };
         if !ours {
@@ -98,8 +111,9 @@ impl StreamSession {
             return;
         }
         match message {
+            // Our own voice, should it ever come back, is nobody's words.
+            StreamMessage::Media { track: Track::Outbound | Track::Other, .. } => {}
             StreamMessage::Media { payload_b64, .. } => {
-                self.audio.clear();
                 if decode_payload(&payload_b64, &mut self.audio).is_err() {
                     self.step(Input::Bad(Defect::Base64), ctx);
                 } else if self.machine.takes_audio() {
@@ -117,8 +131,11 @@ impl StreamSession {
                 }
             }
             StreamMessage::Dtmf { digit, .. } => {
-                if self.step(Input::Dtmf, ctx).contains(&Output::Pass) {
+                let outputs = self.step(Input::Dtmf, ctx);
+                if outputs.contains(&Output::Pass) {
                     self.tell(StreamEvent::Digit(digit));
+                } else if outputs.contains(&Output::Keep) && self.early_digits.len() < EARLY_DIGITS {
+                    self.early_digits.push(digit);
                 }
             }
             StreamMessage::Mark { name, .. } => {
@@ -159,6 +176,13 @@ impl StreamSession {
         }
     }
 
+    /// The stream's end. It must reach the call however full its mailbox is, and is said once.
+    fn tell_end(&self, event: StreamEvent) {
+        if let Some(call) = &self.call {
+            call.do_send(event);
+        }
+    }
+
     fn tell(&self, event: StreamEvent) {
         if let Some(call) = &self.call {
             // Marks and keys are few and bounded by what we sent; the call's mailbox is sized for them.
@@ -175,8 +199,8 @@ impl StreamSession {
                 Output::Tell(defect) => {
                     tracing::warn!(stream.id = ?self.stream_sid, defect = defect.as_str(), "bad frame on a stream");
                 }
-                Output::TellStopped => self.tell(StreamEvent::Stopped),
-                Output::TellBroke => self.tell(StreamEvent::Broke),
+                Output::TellStopped => self.tell_end(StreamEvent::Stopped),
+                Output::TellBroke => self.tell_end(StreamEvent::Broke),
                 Output::Close(code) => self.close(*code, ctx),
                 Output::Claim | Output::Pass | Output::Keep => {}
             }
@@ -231,18 +255,20 @@ impl StreamSession {
             sid: claims.sid.clone(),
             admission: claims.admission,
             epoch: claims.epoch,
+            stream: start.stream_sid.clone(),
         });
+        self.claiming =
+            Some(CallDied { sid: claims.sid, epoch: claims.epoch, stream: start.stream_sid.clone() });
         let stream_sid = start.stream_sid;
         ctx.spawn(ask.into_actor(self).map(move |answer, this, ctx| match answer {
+            // The socket broke while we asked: `stopped` gives the call back.
+            _ if this.machine.is_closed() => {}
             Ok(Claimed::Granted { facts, resume }) => {
-                if this.machine.is_closed() {
-                    // The socket broke while we asked: the call waits for its next stream.
-                    this.services.registry.do_send(CallDied { sid: facts.sid, epoch: facts.epoch });
-                    return;
-                }
+                this.claiming = None;
                 this.start_call(stream_sid, facts, resume, ctx);
             }
             Ok(Claimed::Refused(why)) => {
+                this.claiming = None;
                 tracing::warn!(stream.id = %stream_sid, ?why, "stream refused");
                 this.step(Input::Refused, ctx);
             }
@@ -270,7 +296,7 @@ impl StreamSession {
         media.set_waker(Some(Box::new(move || me.do_send(Wake))));
         let (sid, epoch) = (facts.sid.clone(), facts.epoch);
         let registry = self.services.registry.clone();
-        let dead = CallDied { sid: sid.clone(), epoch };
+        let dead = CallDied { sid: sid.clone(), epoch, stream: stream_sid.clone() };
         let lines = CallLines {
             stream: ctx.address().recipient(),
             registry: registry.clone().recipient(),
@@ -295,41 +321,45 @@ impl StreamSession {
         {
             media.hear(&early, false);
         }
+        for digit in std::mem::take(&mut self.early_digits) {
+            self.tell(StreamEvent::Digit(digit));
+        }
         ctx.address().do_send(Wake);
     }
 
     /// Sends what is due and comes back when more is.
     fn pull(&mut self, ctx: &mut ws::WebsocketContext<Self>) {
-        if let Some(handle) = self.pull.take() {
-            ctx.cancel_future(handle);
-        }
-        let (Some(media), Some(writer)) = (self.media.clone(), &self.writer) else { return };
-        let mut texts: Vec<String> = Vec::new();
+        let (Some(media), Some(writer)) = (&self.media, &self.writer) else { return };
+        let text = &mut self.text;
         let (next, first_sent) = media.pull(|outgoing| match outgoing {
             Outgoing::Frame(frame) => {
-                let mut text = String::with_capacity(320);
-                writer.media(frame, &mut text);
-                texts.push(text);
+                writer.media(frame, text);
+                ctx.text(text.as_str());
             }
             Outgoing::Mark(name) => {
-                let mut text = String::with_capacity(128);
-                writer.mark(name, &mut text);
-                texts.push(text);
+                writer.mark(name, text);
+                ctx.text(text.as_str());
             }
-            Outgoing::Clear => texts.push(writer.clear().to_owned()),
+            Outgoing::Clear => ctx.text(writer.clear()),
         });
-        for text in texts {
-            ctx.text(text);
-        }
         if !first_sent.is_empty() {
             self.tell(StreamEvent::FirstSent(first_sent));
         }
-        if let Some(next) = next {
-            self.pull = Some(ctx.run_later(next, |this, ctx| {
-                this.pull = None;
-                this.pull(ctx);
-            }));
+        let Some(next) = next else { return };
+        let due = Instant::now() + next;
+        if let Some((armed, handle)) = self.pull.take() {
+            if armed <= due {
+                // It looks in time, and again if it is too early.
+                self.pull = Some((armed, handle));
+                return;
+            }
+            ctx.cancel_future(handle);
         }
+        let handle = ctx.run_later(next, |this, ctx| {
+            this.pull = None;
+            this.pull(ctx);
+        });
+        self.pull = Some((due, handle));
     }
 
     fn pulse(&mut self, ctx: &mut ws::WebsocketContext<Self>) {
@@ -367,7 +397,11 @@ impl Actor for StreamSession {
     fn stopped(&mut self, _: &mut Self::Context) {
         // However the socket went: the call hears it once.
         if self.machine.on(Input::SocketGone).contains(&Output::TellBroke) {
-            self.tell(StreamEvent::Broke);
+            self.tell_end(StreamEvent::Broke);
+        }
+        if let Some(claim) = self.claiming.take() {
+            // A stopped actor hears no answers: if the call was given to us, it is to wait for its next stream.
+            self.services.registry.do_send(claim);
         }
         self.detach();
     }
@@ -387,7 +421,14 @@ impl StreamHandler<Result<Frame, ProtocolError>> for StreamSession {
             Ok(Frame::Continuation(_)) | Err(ProtocolError::Overflow) => {
                 self.step(Input::Bad(Defect::TooLarge), ctx);
             }
-            Ok(Frame::Close(_)) | Err(_) => {
+            Ok(Frame::Close(reason)) => {
+                // RFC 6455, 5.5.1: a close is answered with the same code.
+                let code = reason.map(|r| r.code);
+                ctx.close(code.map(|code| CloseReason { code, description: None }));
+                self.step(Input::SocketGone, ctx);
+                ctx.stop();
+            }
+            Err(_) => {
                 self.step(Input::SocketGone, ctx);
                 ctx.stop();
             }

@@ -86,7 +86,7 @@ pub enum Output {
     Claim,
     /// Hand the message on to the call.
     Pass,
-    /// Keep the audio: the call is about to be there.
+    /// Keep the audio or the key: the call is about to be there.
     Keep,
     /// Log this defect; it is the first of its kind.
     Tell(Defect),
@@ -197,11 +197,11 @@ impl StreamMachine {
                 vec![]
             }
             (State::Claiming, Input::Refused) => vec![Output::Close(POLICY)],
-            (State::Claiming, Input::Media) => {
+            (State::Claiming, Input::Media | Input::Dtmf) => {
                 self.good();
                 vec![Output::Keep]
             }
-            (State::Claiming, Input::Dtmf | Input::Mark) => self.defect(Defect::OutOfOrder),
+            (State::Claiming, Input::Mark) => self.defect(Defect::OutOfOrder),
             (State::Claiming, Input::Stop) => vec![Output::Close(NORMAL)],
 
             (State::Streaming, Input::Media | Input::Dtmf | Input::Mark) => {
@@ -212,7 +212,9 @@ impl StreamMachine {
                 self.state = State::Stopped;
                 vec![Output::TellStopped]
             }
-            (State::Claiming | State::Streaming, Input::Start) => self.break_off(POLICY, None),
+            (State::Claiming | State::Streaming | State::Stopped, Input::Start) => {
+                self.break_off(POLICY, None)
+            }
             (State::Claiming | State::Streaming, Input::Connected) => self.defect(Defect::OutOfOrder),
             (State::Streaming, Input::Granted | Input::Refused) => vec![],
 
@@ -220,7 +222,6 @@ impl StreamMachine {
             (
                 State::Stopped,
                 Input::Connected
-                | Input::Start
                 | Input::Media
                 | Input::Dtmf
                 | Input::Mark
@@ -307,6 +308,7 @@ mod tests {
             (&[Connected, Start, Refused], POLICY),
             (&[Connected, Start, Start], POLICY),
             (&[Connected, Start, Granted, Start], POLICY),
+            (&[Connected, Start, Granted, Stop, Start], POLICY),
             (&[Connected, Start, Granted, Bad(Defect::TooLarge)], POLICY),
             (&[Connected, Start, Granted, CallDied], INTERNAL),
             (&[Connected, Start, Granted, CallLeft], NORMAL),
@@ -317,6 +319,14 @@ mod tests {
             assert_eq!(out.last(), Some(&Output::Close(*code)), "{inputs:?}");
             assert!(machine.is_closed());
         }
+    }
+
+    #[test]
+    fn a_key_pressed_while_the_call_is_asked_for_is_kept() {
+        use Input::*;
+        let (machine, out) = run(&[Connected, Start, Dtmf, Granted, Dtmf]);
+        assert_eq!(out, [Output::Claim, Output::Keep, Output::Pass]);
+        assert_eq!(machine.defects(), 0);
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub struct PublicAddress {
     ws: String,
 }
 
+/// The query that marks such a request.
+pub const LAST_RESORT_QUERY: &str = "last=1";
+
 /// Twilio retries call-critical requests on connect failures and 5xx within its 15 s (`twilio.md` 1.3).
 const CALL_OVERRIDES: &str = "#rc=2&rp=ct,5xx";
 /// Callbacks are lost unless they are retried: three tries fit.
@@ -62,6 +65,12 @@ impl PublicAddress {
         format!("{}/voice/continue{CALL_OVERRIDES}", self.http)
     }
 
+    /// Where Twilio asks how to go on after a dial that was the last resort: nothing of ours comes after it. Signed like
+    /// any other query.
+    pub fn go_on_after_last_resort(&self) -> String {
+        format!("{}/voice/continue?{LAST_RESORT_QUERY}{CALL_OVERRIDES}", self.http)
+    }
+
     /// Where a stream's fate is reported.
     pub fn stream_status(&self) -> String {
         format!("{}/voice/stream-status{CALLBACK_OVERRIDES}", self.http)
@@ -82,6 +91,10 @@ mod tests {
         let a = PublicAddress::parse("https://voice.example.com/desk/").unwrap();
         assert_eq!(a.stream(), "wss://voice.example.com/desk/voice/stream");
         assert_eq!(a.go_on(), "https://voice.example.com/desk/voice/continue#rc=2&rp=ct,5xx");
+        assert_eq!(
+            a.go_on_after_last_resort(),
+            "https://voice.example.com/desk/voice/continue?last=1#rc=2&rp=ct,5xx"
+        );
         let a = PublicAddress::parse("http://127.0.0.1:3100").unwrap();
         assert_eq!(a.stream(), "ws://127.0.0.1:3100/voice/stream");
     }

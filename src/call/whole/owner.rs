@@ -328,7 +328,7 @@ impl World {
 
     fn leave(&mut self, owner: usize, departure: Departure) {
         self.save_state(owner);
-        self.promises.left_at.get_or_insert(self.now);
+        self.promises.left_at = Some(self.now);
         let this = &mut self.owners[owner];
         this.left = true;
         this.leaves += 1;

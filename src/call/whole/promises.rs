@@ -12,8 +12,7 @@ const PATIENCE: u64 = 25_000;
 #[derive(Default)]
 pub struct Promises {
     pub ended: u32,
-    pub ended_at: Option<u64>,
-    /// When the caller's leg or the call's only owner ended.
+    /// When the last owner left.
     pub left_at: Option<u64>,
     /// All words of all utterances, and when the call learned of them.
     words: Vec<(String, u64)>,
@@ -93,12 +92,12 @@ impl Promises {
         let heard: Vec<&str> = self.words.iter().map(|(w, _)| w.as_str()).collect();
         let recorded = recorded(database);
         assert_eq!(recorded, heard, "the transcript against what was heard");
-        let end = self.ended_at.unwrap_or(u64::MAX);
+        let end = self.left_at.unwrap_or(u64::MAX);
         let numbered: Vec<&(String, u64)> = self.words.iter().filter(|(w, _)| is_numbered(w)).collect();
         for (word, at) in numbered.iter().skip(self.asked.max(self.forgotten)) {
             assert!(
                 at + PATIENCE > end,
-                "{word}, heard at {at}, never reached the model; the call ended at {end}"
+                "{word}, heard at {at}, never reached the model; the call left at {end}"
             );
         }
     }

@@ -8,7 +8,7 @@ use crate::call::machine::{Child, Event};
 use crate::call::messages::{CallLeft, StreamEvent};
 use crate::dialogue::rules;
 use crate::domain::call::{CallFacts, CallKind, CallStatus, Direction, EndReason};
-use crate::domain::ids::AdmissionId;
+use crate::domain::ids::{AdmissionId, Epoch, StreamSid};
 use crate::domain::phone::CallerId;
 use crate::domain::profile::BusinessProfile;
 use crate::domain::time::UnixMillis;
@@ -208,7 +208,7 @@ impl World {
             business_number: "+12025550100".into(),
             admission: AdmissionId::from("a1"),
         };
-        let Admitted::New(facts) = self.roster.admit(self.unix(), call) else { panic!("there is room") };
+        let (Admitted::New(facts), _) = self.roster.admit(self.unix(), call) else { panic!("there is room") };
         self.open_stream(facts);
         self.after(1_000, Self::sweep);
         self.after(200, Self::watch);
@@ -255,8 +255,9 @@ impl World {
         if !self.caller.on_the_line {
             return;
         }
-        let Claimed::Granted { facts, resume } = self.roster.claim(&facts.sid, &facts.admission, facts.epoch)
-        else {
+        let stream = stream_of(facts.epoch);
+        let claimed = self.roster.claim(self.unix(), &facts.sid, &facts.admission, facts.epoch, &stream);
+        let Claimed::Granted { facts, resume } = claimed else {
             self.tell(|| "the stream is refused".into());
             return;
         };
@@ -294,7 +295,7 @@ impl World {
                     }
                 });
             }
-            Onward::HangUp { .. } | Onward::GiveUp | Onward::Unknown => self.leg_ends(),
+            Onward::HangUp { .. } | Onward::GiveUp | Onward::Later | Onward::Unknown => self.leg_ends(),
         }
     }
 
@@ -352,13 +353,14 @@ impl World {
         self.tell(|| format!("-- the actor of owner {owner} panics"));
         self.tally.panics += 1;
         self.owners[owner].panicked = true;
+        self.promises.left_at = Some(self.now);
         if self.owners[owner].facts.epoch.0 == self.database.epoch {
             self.promises.next_owner(&self.database);
         }
         self.close(owner);
         let epoch = self.owners[owner].facts.epoch;
         self.after(1, move |w| {
-            let fx = w.roster.died(w.unix(), &"CA1".into(), epoch);
+            let fx = w.roster.died(w.unix(), &"CA1".into(), epoch, &stream_of(epoch));
             w.registry_does(fx);
         });
     }
@@ -386,7 +388,6 @@ impl World {
                     self.tell(|| format!("== the call has ended: {reason}, {outcome:?}"));
                     *self.tally.ends.entry(reason.as_str()).or_default() += 1;
                     self.promises.ended += 1;
-                    self.promises.ended_at.get_or_insert(self.now);
                     assert_eq!(self.promises.ended, 1, "the call ends twice");
                 }
                 RosterEffect::Ask { reason, .. } => {
@@ -433,4 +434,9 @@ impl World {
         self.promises.check_transcript(&self.database);
         self.check_ear();
     }
+}
+
+/// The stream that an owner of the call came with.
+fn stream_of(epoch: Epoch) -> StreamSid {
+    StreamSid::new(format!("MZ{epoch}"))
 }

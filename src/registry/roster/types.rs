@@ -1,0 +1,169 @@
+//! What the roster is asked and what it answers.
+
+use crate::domain::call::{CallFacts, CallKind, Direction, EndReason, Outcome};
+use crate::domain::ids::{AdmissionId, CallSid};
+use crate::domain::phone::CallerId;
+use crate::domain::time::UnixMillis;
+use crate::domain::turn::ResumeState;
+use std::time::Duration;
+
+/// Limits and times of the roster.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Calls at once.
+    pub max_calls: usize,
+    /// How long an admission waits for its stream.
+    pub reservation: Duration,
+    /// How long a call whose stream is gone waits for the next.
+    pub suspend: Duration,
+    /// Broken streams a call survives.
+    pub max_breaks: u32,
+}
+
+/// A call that asks to be let in.
+#[derive(Clone, Debug)]
+pub struct NewCall {
+    /// Twilio's identifier.
+    pub sid: CallSid,
+    /// What carries it.
+    pub kind: CallKind,
+    /// Who placed it.
+    pub direction: Direction,
+    /// The other party.
+    pub caller: CallerId,
+    /// The business's number.
+    pub business_number: String,
+    /// A fresh identifier for the admission.
+    pub admission: AdmissionId,
+}
+
+/// The answer to one.
+#[derive(Clone, Debug)]
+pub enum Admitted {
+    /// It is in.
+    New(CallFacts),
+    /// It was in already and its stream has not come: the webhook was repeated.
+    Again(CallFacts),
+    /// It was in already and had its stream: it goes on as after a broken one.
+    GoOn(Onward),
+    /// There is no room.
+    Full,
+    /// It is over.
+    Over,
+}
+
+/// The answer to a stream that shows a token.
+#[derive(Clone, Debug)]
+pub enum Claimed {
+    /// The stream is the call's.
+    Granted {
+        /// The call, with the epoch of its new owner.
+        facts: CallFacts,
+        /// What went before, if the call is resumed and its state is at hand.
+        resume: Option<Box<ResumeState>>,
+    },
+    /// It is not.
+    Refused(Refusal),
+}
+
+/// Why a stream was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such call.
+    Unknown,
+    /// The token was used, or belongs to an earlier stream.
+    Spent,
+    /// The call is over.
+    Over,
+    /// This process is about to end.
+    Closing,
+}
+
+/// What a dialled person's leg came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialResult {
+    /// They spoke.
+    Bridged,
+    /// They did not.
+    Unanswered,
+}
+
+/// What Twilio is told when it asks how to go on.
+#[derive(Clone, Debug)]
+pub enum Onward {
+    /// A new stream.
+    Reconnect(CallFacts),
+    /// Ring the person.
+    Dial {
+        /// Said first.
+        say: Option<String>,
+    },
+    /// Hang up.
+    HangUp {
+        /// Said first.
+        say: Option<String>,
+    },
+    /// The stream broke too often.
+    GiveUp,
+    /// This process is about to end: the next one is to be asked.
+    Later,
+    /// We do not know this call.
+    Unknown,
+}
+
+/// What the roster wants done.
+#[derive(Clone, Debug)]
+pub enum RosterEffect {
+    /// The call is over; said once for each call.
+    Ended {
+        /// Which.
+        facts: CallFacts,
+        /// Why.
+        reason: EndReason,
+        /// What it achieved.
+        outcome: Outcome,
+    },
+    /// The call's actor is asked to end it.
+    Ask {
+        /// Which.
+        sid: CallSid,
+        /// Why.
+        reason: EndReason,
+    },
+    /// The call's actor has lost its stream without noticing: it is asked to leave.
+    Evict {
+        /// Which.
+        sid: CallSid,
+    },
+}
+
+/// A live call as lists show it.
+#[derive(Clone, Debug)]
+pub struct LiveCall {
+    /// The call.
+    pub facts: CallFacts,
+    /// Since when.
+    pub since: UnixMillis,
+    /// How it stands, in one word.
+    pub state: &'static str,
+}
+
+/// How many calls there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveCount {
+    /// Calls that are not over.
+    pub open: usize,
+    /// Those of them that need this process: not those who speak to a person or are about to.
+    pub here: usize,
+}
+
+/// What the roster has to say to an actor that reports for duty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the call's.
+    Current,
+    /// It is, but the call was ended before it came.
+    Leaving(EndReason),
+    /// The call is over or another's.
+    Gone,
+}
