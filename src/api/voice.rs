@@ -11,19 +11,16 @@ use crate::observe::clock::unix_now;
 use crate::registry::messages::{Admit, Finish, GoOn, StatusCame};
 use crate::registry::roster::{Admitted, DialResult, NewCall, Onward};
 use crate::registry::token::Claims;
-use crate::session::actor::{StreamSession, TOKEN_PARAMETER};
 use crate::session::services::Services;
+use crate::session::{self, actor::TOKEN_PARAMETER};
 use crate::twilio::address::LAST_RESORT_QUERY;
 use crate::twilio::signature::{SETTINGS_HEADER, SIGNATURE_HEADER, SignatureHeaders};
 use crate::twilio::twiml::{self, Dial, Say, Twiml};
 use crate::twilio::webhook::{Form, LegDirection, StreamEvent, StreamStatus, VoiceRequest};
-use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_web_actors::ws::WsResponseBuilder;
 use bytes::Bytes;
-use futures_util::stream;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -282,8 +279,5 @@ async fn open_stream(
         tracing::warn!(code = error.code(), "stream refused");
         return Ok(HttpResponse::Forbidden().finish());
     }
-    let session = StreamSession::new(Rc::clone(&services), payload);
-    // The library reads nothing: our own reader does, with back-pressure.
-    let nothing = stream::pending::<Result<Bytes, PayloadError>>();
-    WsResponseBuilder::new(session, &request, nothing).start()
+    session::open(Rc::clone(&services), &request, payload)
 }

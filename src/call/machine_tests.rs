@@ -534,7 +534,7 @@ fn without_an_answer_for_ten_seconds_the_bot_apologises_and_offers_a_way_out() {
         rig.wait(200);
         let did = rig.did();
         assert_eq!(
-            did.iter().filter(|d| d.starts_with("speak")).map(|d| &d[10..]).collect::<Vec<_>>(),
+            did.iter().filter(|d| d.starts_with("speak")).filter_map(|d| d.get(10..)).collect::<Vec<_>>(),
             [words]
         );
         assert!(did.contains(&"withdraw 2".to_owned()));

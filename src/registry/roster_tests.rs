@@ -505,7 +505,7 @@ proptest! {
         ended.extend(roster.sweep(now(at + 100_000)));
         ended.retain(|e| matches!(e, RosterEffect::Ended { .. }));
         prop_assert_eq!(ended.len(), 1, "{:?}", ended);
-        let Some(RosterEffect::Ended { reason, outcome, .. }) = ended.first() else { unreachable!() };
+        let Some(RosterEffect::Ended { reason, outcome, .. }) = ended.first() else { panic!("it ended") };
         prop_assert_eq!(*reason == EndReason::Transferred, bridged, "{:?}", ended);
         prop_assert_eq!(outcome.transferred, bridged, "{:?}", ended);
         prop_assert_eq!(roster.held(), 0);

@@ -4,3 +4,26 @@ pub mod actor;
 pub mod machine;
 pub mod services;
 pub mod socket;
+
+use actix_web::error::PayloadError;
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse};
+use actix_web_actors::ws::WsResponseBuilder;
+use bytes::Bytes;
+use futures_util::stream;
+use std::rc::Rc;
+
+/// Accepts a stream whose handshake was verified.
+///
+/// # Errors
+/// When the request is no WebSocket handshake; the error answers it.
+pub fn open(
+    services: Rc<services::Services>,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, actix_web::Error> {
+    let session = actor::StreamSession::new(services, payload);
+    // The library reads nothing: our own reader does, with back-pressure.
+    let nothing = stream::pending::<Result<Bytes, PayloadError>>();
+    WsResponseBuilder::new(session, request, nothing).start()
+}

@@ -56,7 +56,7 @@ impl World {
     }
 
     /// A message for the mind, handled in its turn if it is still the same mind.
-    pub fn to_mind(&mut self, owner: usize, deed: impl FnOnce(&mut World) + 'static) {
+    pub fn tell_mind(&mut self, owner: usize, deed: impl FnOnce(&mut World) + 'static) {
         if self.owners[owner].mind.machine.is_none() {
             return;
         }

@@ -253,15 +253,15 @@ impl World {
             Effect::Speak { reply, sentence, text, .. } => {
                 self.tally.fillers += u64::from(lines().fillers.contains(&text));
                 self.owners[owner].line.spoken(reply, sentence, &text);
-                self.to_voice(owner, move |w| w.speak(owner, reply, sentence, text));
+                self.tell_voice(owner, move |w| w.speak(owner, reply, sentence, text));
             }
             Effect::StopSpeech(reply) => {
                 self.owners[owner].line.hushed(reply);
-                self.to_voice(owner, move |w| w.stop_speech(owner, reply));
+                self.tell_voice(owner, move |w| w.stop_speech(owner, reply));
             }
             Effect::Answer { reply, text } => {
                 self.owners[owner].line.answers(reply);
-                self.to_mind(owner, move |w| w.answer(owner, reply, text));
+                self.tell_mind(owner, move |w| w.answer(owner, reply, text));
             }
             Effect::StopAnswer { reply, fate } => {
                 match &fate {
@@ -271,15 +271,15 @@ impl World {
                         self.owners[owner].line.check_unsent(reply);
                     }
                 }
-                self.to_mind(owner, move |w| w.stop_answer(owner, reply, fate));
+                self.tell_mind(owner, move |w| w.stop_answer(owner, reply, fate));
             }
             Effect::AnswerHeard { reply, text } => {
                 self.owners[owner].line.check_heard(reply, &text, true);
-                self.to_mind(owner, move |w| w.answer_heard(owner, reply));
+                self.tell_mind(owner, move |w| w.answer_heard(owner, reply));
             }
             Effect::Said { reply, heard } => {
                 self.owners[owner].line.check_heard(reply, &heard, false);
-                self.to_mind(owner, move |w| w.said(owner, heard));
+                self.tell_mind(owner, move |w| w.said(owner, heard));
             }
             Effect::Finalize => self.finalize(owner),
             Effect::FinishListening => self.finish_listening(owner),

@@ -65,7 +65,7 @@ impl World {
     }
 
     /// A message for the voice, handled in its turn if it is still the same voice.
-    pub fn to_voice(&mut self, owner: usize, deed: impl FnOnce(&mut World) + 'static) {
+    pub fn tell_voice(&mut self, owner: usize, deed: impl FnOnce(&mut World) + 'static) {
         if self.owners[owner].voice.machine.is_none() {
             return;
         }
