@@ -15,6 +15,7 @@ use crate::sim::caller::run_call;
 use crate::sim::script::Script;
 use crate::sim::vendors::VendorsConfig;
 use anyhow::Context as _;
+use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ async fn show(once: bool, port: u16, business: BusinessProfile) -> anyhow::Resul
         .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
         .context("no port on 127.0.0.1 can be had")?;
     let name = business.name.clone();
+    let zone = TimeZone::get(&business.timezone).unwrap_or(TimeZone::UTC);
     let stack = Stack::start(listener, &database, business, VendorsConfig::default(), |_| {}).await?;
     println!("frontdesk demo: {name}");
     println!("  server    {}", stack.base_url);
@@ -60,7 +62,7 @@ async fn show(once: bool, port: u16, business: BusinessProfile) -> anyhow::Resul
     if tokio::time::timeout(Duration::from_secs(5), printer).await.is_err() {
         println!("(the end of the call was not told)");
     }
-    let booked = print_result(&stack.server.db, &sid, &report).await?;
+    let booked = print_result(&stack.server.db, &sid, &report, &zone).await?;
     println!("Files: {} (open it with any SQLite tool)", database.display());
     let clean =
         report.failures.is_empty() && report.violations.count == 0 && stack.vendors.violations().is_empty();
@@ -170,7 +172,12 @@ fn stages(latency: &StageLatencies) -> String {
 }
 
 /// Prints what is now in the database. Answers whether an appointment is among it.
-async fn print_result(db: &DbHandle, sid: &CallSid, report: &CallReport) -> anyhow::Result<bool> {
+async fn print_result(
+    db: &DbHandle,
+    sid: &CallSid,
+    report: &CallReport,
+    zone: &TimeZone,
+) -> anyhow::Result<bool> {
     let deadline = tokio::time::Instant::now() + SUMMARY;
     let call = loop {
         db.flush().await.ok();
@@ -200,6 +207,7 @@ async fn print_result(db: &DbHandle, sid: &CallSid, report: &CallReport) -> anyh
     let appointments = db.appointments(10).await?;
     for appointment in &appointments {
         let starts = jiff::Timestamp::from_millisecond(appointment.starts_at.0).unwrap_or_default();
+        let starts = starts.to_zoned(zone.clone()).strftime("%A, %B %-d, %-I:%M %p");
         println!(
             "  appointment {}: {} with {}, {starts}, {} minutes",
             appointment.id, appointment.service, appointment.staff, appointment.minutes

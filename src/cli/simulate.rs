@@ -3,6 +3,7 @@
 use super::stack::{self, Stack};
 use super::{CallArgs, LoadArgs, VendorsArgs, data, environment};
 use crate::config::profile::BARBERSHOP;
+use crate::config::server::ServerConfig;
 use crate::sim::caller::{CallConfig, run_call};
 use crate::sim::load::{LoadConfig, VendorTimes, run_load};
 use crate::sim::script::Script;
@@ -54,7 +55,9 @@ fn running(url: &str) -> CallConfig {
         return stack::caller(url);
     }
     let mut call = CallConfig::new(url, config.twilio.auth_token.clone());
-    call.public_url = Some(config.server.base_url.clone()).filter(|public| public != url);
+    // Signatures are made over the public address; where none is configured, it is the one that is called.
+    let unset = ServerConfig::default().base_url;
+    call.public_url = Some(config.server.base_url.clone()).filter(|public| public != url && *public != unset);
     call.account_sid = config.twilio.account_sid.clone();
     call.to = config.twilio.phone_number.clone();
     call

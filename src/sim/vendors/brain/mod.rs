@@ -120,7 +120,7 @@ pub fn answer(mode: &BrainMode, question: &Question) -> Answer {
     if talk.wants_summary() {
         return talk.summary();
     }
-    let first_to_caller = talk.turn_begins();
+    let first_to_caller = talk.call_begins();
     match mode {
         BrainMode::Receptionist => talk.receptionist(),
         BrainMode::Script(script) => talk.scripted(script),

@@ -140,10 +140,8 @@ fn spoken_booking(result: &Value) -> String {
         Some(name) => format!("Thank you, {name}. Your {service}"),
         None => format!("Your {service}"),
     };
-    for (lead, keys) in [("with", &["staff"][..])] {
-        if let Some(said) = string(booking, keys) {
-            text = format!("{text} {lead} {said}");
-        }
+    if let Some(staff) = string(booking, &["staff"]) {
+        text = format!("{text} with {staff}");
     }
     text.push_str(" is booked");
     for (lead, keys) in [("for", &["spoken_date", "day", "date"][..]), ("at", &["spoken_time", "time"][..])] {

@@ -40,6 +40,8 @@ pub(super) struct Talk<'a> {
     results: Vec<Done>,
     /// All tool answers, oldest first.
     pub(super) done: Vec<Done>,
+    /// How many times tools were called since the caller's last words.
+    rounds: usize,
 }
 
 impl<'a> Talk<'a> {
@@ -47,6 +49,7 @@ impl<'a> Talk<'a> {
         let mut words = "";
         let mut done: Vec<Done> = Vec::new();
         let mut since = 0;
+        let mut rounds: usize = 0;
         let mut open: Vec<&Call> = Vec::new();
         for message in &question.messages {
             match message {
@@ -54,10 +57,12 @@ impl<'a> Talk<'a> {
                 Heard::User(text) => {
                     words = text;
                     since = done.len();
+                    rounds = 0;
                 }
                 Heard::Assistant { calls, .. } => {
                     open = calls.iter().collect();
                     since = done.len();
+                    rounds = rounds.saturating_add(usize::from(!calls.is_empty()));
                 }
                 Heard::Tool { id, text } => {
                     let Some(call) = open.iter().find(|call| call.id == *id) else { continue };
@@ -72,12 +77,12 @@ impl<'a> Talk<'a> {
         // Only an answer that still stands at the end waits to be spoken of.
         let waiting = matches!(question.messages.last(), Some(Heard::Tool { .. }));
         let results = if waiting { done.iter().skip(since).cloned().collect() } else { Vec::new() };
-        Self { question, words, results, done }
+        Self { question, words, results, done, rounds }
     }
 
-    /// Whether the caller's last words are what is to be answered, and no tool's result.
-    pub(super) fn turn_begins(&self) -> bool {
-        self.results.is_empty()
+    /// Whether this is the first answer to the caller: no tool was called yet.
+    pub(super) fn call_begins(&self) -> bool {
+        self.done.is_empty()
     }
 
     pub(super) fn may(&self, tool: &str) -> bool {
@@ -171,12 +176,25 @@ impl<'a> Talk<'a> {
 
     /// Tools have answered.
     fn of_results(&self) -> Answer {
+        let refused = |done: &Done| {
+            matches!(
+                done.result.get("error").and_then(Value::as_str),
+                Some("unknown_tool" | "invalid_arguments")
+            )
+        };
+        // A call that was malformed is made again as it should be, once.
+        if self.results.iter().all(refused) && self.rounds == 1 {
+            return self.of_words();
+        }
         if let Some(retry) = self.service_by_its_name().or_else(|| self.booking_that_wanted_a_name()) {
             return retry;
         }
         let others = self.results.iter().any(|d| d.name != "collect_customer_info");
         let mut parts: Vec<String> = Vec::new();
         for done in &self.results {
+            if refused(done) && self.results.len() > 1 {
+                continue;
+            }
             if others && done.name == "collect_customer_info" && error_in(&done.result).is_none() {
                 continue;
             }

@@ -176,6 +176,21 @@ fn an_error_is_told_with_the_alternatives() {
 }
 
 #[test]
+fn a_malformed_call_is_made_again_as_it_should_be_and_only_the_first_is_malformed() {
+    let mut talk = Conversation::new();
+    talk.question.messages.push(Heard::User("When do you open?".into()));
+    let mut first = answer(&BrainMode::MalformedArguments, &talk.question);
+    first.calls[0].id = "bad".into();
+    talk.question.messages.push(Heard::Assistant { text: String::new(), calls: first.calls });
+    let refused = json!({"error": "invalid_arguments", "message": "Nothing was done. Correct the call."});
+    talk.question.messages.push(Heard::Tool { id: "bad".into(), text: refused.to_string() });
+    let again = answer(&BrainMode::MalformedArguments, &talk.question);
+    assert_eq!(only_call(&again), ("get_business_info", json!({"topic": "hours"})));
+    talk.question.messages.push(Heard::User("That is all, goodbye.".into()));
+    assert_eq!(answer(&BrainMode::MalformedArguments, &talk.question).text, GOODBYE);
+}
+
+#[test]
 fn a_summary_is_text_or_fits_the_schema() {
     let messages = vec![Heard::System("Summarise this call.".into()), Heard::User("caller: hello".into())];
     let mut question = Question { messages, ..Question::default() };
