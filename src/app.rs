@@ -43,10 +43,6 @@ use std::time::{Duration, Instant};
 const LEAVE: Duration = Duration::from_secs(10);
 /// How long it waits for summaries under way.
 const SUMMARIES: Duration = Duration::from_secs(5);
-/// How long a connection that was answered for the last time waits for its peer to close. After its close frame a
-/// stream's socket stands still for as long.
-const LINGER: Duration = Duration::from_millis(100);
-
 /// A running server.
 pub struct Server {
     /// Where it listens.
@@ -128,7 +124,9 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     .disable_signals()
     .shutdown_timeout(1)
     .client_request_timeout(Duration::from_secs(10))
-    .client_disconnect_timeout(LINGER)
+    // A stream's connection ends with its session, which has waited for the peer's close itself. The library's own
+    // wait is a second of silence for a caller, and for ever if it is made shorter than its clock ticks (0.5 s).
+    .client_disconnect_timeout(Duration::ZERO)
     // A peer that closes its half is gone: the session hears it at once.
     .h1_allow_half_closed(false)
     .on_connect(move |connection, _| guard_socket(connection, timeout))
@@ -376,3 +374,6 @@ impl Blueprint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,22 +49,21 @@ pub struct Registry {
     /// Calls found open at the start: what is still open when `suspend` has passed is closed as lost. None where other
     /// replicas share the database: open calls may be theirs.
     orphans_due: Option<UnixMillis>,
-    shared: bool,
 }
 
 impl Registry {
     /// A registry that writes ends to `db` and tells `on_ended` of each. `shared`: other replicas write to the same
     /// database.
     pub fn new(limits: Limits, db: DbHandle, shared: bool, on_ended: OnEnded) -> Self {
+        let started = unix_now();
         Self {
             roster: Roster::new(limits),
             lines: HashMap::new(),
             unwritten: Unwritten::new(db.clone()),
             db,
             on_ended,
-            started: unix_now(),
-            orphans_due: None,
-            shared,
+            started,
+            orphans_due: (!shared).then(|| started.after(limits.suspend)),
         }
     }
 
@@ -156,12 +155,8 @@ impl Actor for Registry {
     fn started(&mut self, ctx: &mut Self::Context) {
         // Twilio's webhooks and every stream's end come here; none may be refused, so the bound is generous.
         ctx.set_mailbox_capacity(4_096);
-        if self.shared {
-            tracing::info!(
-                "the database may be shared: open calls of an earlier run are left to their callbacks"
-            );
-        } else {
-            self.orphans_due = Some(unix_now().after(self.roster.limits().suspend));
+        if self.orphans_due.is_none() {
+            tracing::info!("the database may be shared: calls an earlier run left open wait for callbacks");
         }
         ctx.run_interval(SWEEP, Self::sweep);
     }

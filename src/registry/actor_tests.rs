@@ -1,1 +1,275 @@
+use super::*;
+use crate::config::database::DatabaseConfig;
+use crate::db::Database;
+use crate::domain::call::{CallKind, CallStatus, Direction};
+use crate::domain::ids::{AdmissionId, Epoch, StreamSid};
+use crate::domain::phone::CallerId;
+use crate::registry::roster::{Admitted, NewCall};
+use actix::Addr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
 
+struct TestDb {
+    database: Option<Database>,
+    folder: PathBuf,
+}
+
+impl TestDb {
+    fn open(queue: usize) -> Self {
+        let folder = std::env::temp_dir().join(format!("frontdesk-registry-{:032x}", rand::random::<u128>()));
+        let url = format!("sqlite://{}/test.db", folder.display());
+        let config = DatabaseConfig { url, queue, ..DatabaseConfig::default() };
+        std::fs::create_dir_all(&folder).unwrap();
+        Self { database: Some(Database::open(&config).unwrap()), folder }
+    }
+
+    fn handle(&self) -> DbHandle {
+        self.database.as_ref().unwrap().handle()
+    }
+
+    async fn close(&mut self) {
+        self.database.take().unwrap().shutdown().await;
+    }
+}
+
+impl Drop for TestDb {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn limits(suspend: Duration) -> Limits {
+    Limits { max_calls: 9, reservation: Duration::from_secs(60), suspend, max_breaks: 3 }
+}
+
+type Ended = mpsc::UnboundedReceiver<(CallSid, EndReason)>;
+
+fn registry(db: DbHandle, suspend: Duration, shared: bool) -> (Registry, Ended) {
+    let (tell, ended) = mpsc::unbounded_channel();
+    let on_ended: OnEnded = Box::new(move |facts, reason, _| tell.send((facts.sid, reason)).unwrap());
+    (Registry::new(limits(suspend), db, shared, on_ended), ended)
+}
+
+fn started(db: DbHandle) -> (Addr<Registry>, Ended) {
+    let (registry, ended) = registry(db, Duration::from_secs(30), false);
+    (registry.start(), ended)
+}
+
+fn new_call(sid: &str) -> NewCall {
+    NewCall {
+        sid: sid.into(),
+        kind: CallKind::Twilio,
+        direction: Direction::Inbound,
+        caller: CallerId::Withheld,
+        business_number: "+12025550100".into(),
+        admission: AdmissionId::from("a1"),
+    }
+}
+
+fn facts(sid: &str, admitted_at: UnixMillis) -> CallFacts {
+    CallFacts {
+        sid: sid.into(),
+        admission: "a1".into(),
+        kind: CallKind::Twilio,
+        direction: Direction::Inbound,
+        caller: CallerId::Withheld,
+        business_number: "+12025550100".into(),
+        admitted_at,
+        epoch: Epoch(1),
+    }
+}
+
+fn claim(sid: &str) -> ClaimStream {
+    ClaimStream {
+        sid: sid.into(),
+        admission: "a1".into(),
+        epoch: Epoch(1),
+        stream: StreamSid::new(format!("MZ{sid}")),
+    }
+}
+
+async fn claimed(registry: &Addr<Registry>, sid: &str) {
+    assert!(matches!(registry.send(Admit(new_call(sid))).await.unwrap(), Admitted::New(_)));
+    assert!(matches!(registry.send(claim(sid)).await.unwrap(), Claimed::Granted { .. }));
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    End(EndReason),
+    Broke,
+}
+
+/// Stands for a call's actor and tells what it is told.
+struct Probe(mpsc::UnboundedSender<Told>);
+impl Actor for Probe {
+    type Context = Context<Self>;
+}
+impl Handler<EndCall> for Probe {
+    type Result = ();
+    fn handle(&mut self, EndCall(reason): EndCall, _: &mut Self::Context) {
+        self.0.send(Told::End(reason)).unwrap();
+    }
+}
+impl Handler<StreamEvent> for Probe {
+    type Result = ();
+    fn handle(&mut self, event: StreamEvent, _: &mut Self::Context) {
+        assert_eq!(event, StreamEvent::Broke);
+        self.0.send(Told::Broke).unwrap();
+    }
+}
+impl Handler<InjectFault> for Probe {
+    type Result = ();
+    fn handle(&mut self, _: InjectFault, _: &mut Self::Context) {}
+}
+
+fn report(sid: &str) -> (CallStarted, mpsc::UnboundedReceiver<Told>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let probe = Probe(tell).start();
+    let report = CallStarted {
+        sid: sid.into(),
+        epoch: Epoch(1),
+        end: probe.clone().recipient(),
+        evict: probe.clone().recipient(),
+        fault: probe.recipient(),
+    };
+    (report, told)
+}
+
+#[actix::test]
+async fn an_end_between_claim_and_start_reaches_the_call() {
+    let mut db = TestDb::open(100);
+    let (registry, _ended) = started(db.handle());
+    claimed(&registry, "CA1").await;
+    assert!(registry.send(Finish { sid: "CA1".into(), reason: EndReason::Ended }).await.unwrap());
+    let (call, mut told) = report("CA1");
+    registry.send(call).await.unwrap();
+    assert_eq!(told.recv().await, Some(Told::End(EndReason::Ended)));
+    // Its stream was given up meanwhile: there is nothing for it to do.
+    claimed(&registry, "CA2").await;
+    registry.send(CallDied { sid: "CA2".into(), epoch: Epoch(1), stream: "MZCA2".into() }).await.unwrap();
+    let (call, mut told) = report("CA2");
+    registry.send(call).await.unwrap();
+    assert_eq!(told.recv().await, Some(Told::Broke));
+    db.close().await;
+}
+
+#[actix::test]
+async fn a_live_call_without_an_actor_waits_for_its_next_stream() {
+    let mut db = TestDb::open(100);
+    let (mut registry, _ended) = registry(db.handle(), Duration::from_secs(30), false);
+    let now = unix_now();
+    for sid in ["CA1", "CA2", "CA3"] {
+        registry.roster.admit(now, new_call(sid));
+        let ask = claim(sid);
+        registry.roster.claim(now, &ask.sid, &ask.admission, ask.epoch, &ask.stream);
+    }
+    let lines =
+        |call: CallStarted| Lines { epoch: call.epoch, end: call.end, evict: call.evict, fault: call.fault };
+    // CA1 never reported, CA2 lives, CA3 is gone.
+    let (alive, _told) = report("CA2");
+    registry.lines.insert("CA2".into(), lines(alive));
+    let gone = {
+        let (gone, told) = report("CA3");
+        drop(told);
+        gone
+    };
+    let gone = lines(gone);
+    gone.end.do_send(EndCall(EndReason::Ended));
+    registry.lines.insert("CA3".into(), gone);
+    // The panic of the probe's task is its end.
+    while registry.lines.get(&"CA3".into()).unwrap().end.connected() {
+        tokio::task::yield_now().await;
+    }
+    registry.heal(now.after(Duration::from_secs(4)));
+    assert!(registry.roster.list().iter().all(|c| c.state == "live"), "it may still report");
+    registry.heal(now.after(Duration::from_secs(6)));
+    let states: Vec<_> = registry.roster.list().iter().map(|c| (c.facts.sid.to_string(), c.state)).collect();
+    assert_eq!(
+        states,
+        [("CA1".into(), "suspended"), ("CA2".into(), "live"), ("CA3".into(), "suspended")]
+            .map(|(sid, state): (String, _)| (sid, state))
+    );
+    db.close().await;
+}
+
+#[actix::test]
+async fn a_terminal_status_ends_a_call_that_only_the_database_knows_and_once() {
+    let mut db = TestDb::open(100);
+    let (registry, mut ended) = started(db.handle());
+    db.handle().write(Write::CallAdmitted { facts: facts("CA1", UnixMillis(1)) }).await.unwrap();
+    let status = |status| StatusCame { sid: "CA1".into(), status };
+    registry.send(status(CallStatus::InProgress)).await.unwrap();
+    registry.send(status(CallStatus::NoAnswer)).await.unwrap();
+    registry.send(status(CallStatus::NoAnswer)).await.unwrap();
+    assert_eq!(ended.recv().await, Some(("CA1".into(), EndReason::NoAnswer)));
+    // Whoever asks afterwards has waited for both.
+    let ask = GoOn { sid: "CA1".into(), status: None, dial: None };
+    assert!(matches!(registry.send(ask).await.unwrap(), Onward::HangUp { .. }));
+    assert!(ended.try_recv().is_err());
+    db.handle().flush().await.unwrap();
+    let call = db.handle().call_overview("CA1".into()).await.unwrap().unwrap();
+    assert_eq!(call.end_reason, Some(EndReason::NoAnswer));
+    db.close().await;
+}
+
+#[actix::test]
+async fn a_caller_is_not_hung_up_on_because_the_database_is_away() {
+    let mut db = TestDb::open(100);
+    let (registry, _ended) = started(db.handle());
+    let ask = || GoOn { sid: "CA1".into(), status: Some(CallStatus::InProgress), dial: None };
+    assert!(matches!(registry.send(ask()).await.unwrap(), Onward::Unknown));
+    db.close().await;
+    assert!(matches!(registry.send(ask()).await.unwrap(), Onward::GiveUp));
+}
+
+#[actix::test]
+async fn ends_that_the_database_refused_are_written_later_and_in_order() {
+    let mut db = TestDb::open(1);
+    let (mut registry, _ended) = registry(db.handle(), Duration::from_secs(30), false);
+    // The writer is busy, and the one place in its queue is taken.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let busy = db.handle().write(Write::Test(Arc::new(move |_| {
+        let _ = released.lock().unwrap().recv();
+        Ok(())
+    })));
+    let now = unix_now();
+    registry.unwritten.record(Write::CallAdmitted { facts: facts("CA1", now) });
+    registry.unwritten.record(Write::CallAnswered { sid: "CA1".into(), at: now });
+    registry.roster.adopt(now, facts("CA1", now), Outcome::default(), None);
+    let effects = registry.roster.finish(now, &"CA1".into(), EndReason::Silence);
+    registry.perform(effects);
+    assert_eq!(registry.unwritten.len(), 3);
+    registry.unwritten.offer();
+    assert_eq!(registry.unwritten.len(), 3, "still full");
+    drop(release);
+    busy.await.unwrap();
+    while !registry.unwritten.is_empty() {
+        registry.unwritten.offer();
+        db.handle().flush().await.unwrap();
+    }
+    let call = db.handle().call_overview("CA1".into()).await.unwrap().unwrap();
+    assert_eq!(call.end_reason, Some(EndReason::Silence));
+    assert_eq!(call.answered_at, Some(now));
+    db.close().await;
+}
+
+#[actix::test]
+async fn calls_of_an_earlier_run_are_closed_and_no_others() {
+    let mut db = TestDb::open(100);
+    db.handle().write(Write::CallAdmitted { facts: facts("CA1", UnixMillis(1)) }).await.unwrap();
+    let later = unix_now().after(Duration::from_secs(60));
+    db.handle().write(Write::CallAdmitted { facts: facts("CA2", later) }).await.unwrap();
+    let (shared, _ended) = registry(db.handle(), Duration::ZERO, true);
+    assert_eq!(shared.orphans_due, None, "they may be another replica's");
+    let (alone, mut ended) = registry(db.handle(), Duration::ZERO, false);
+    let alone = alone.start();
+    assert_eq!(ended.recv().await, Some(("CA1".into(), EndReason::Lost)));
+    alone.send(CountLive).await.unwrap();
+    assert!(ended.try_recv().is_err());
+    db.handle().flush().await.unwrap();
+    let open = db.handle().open_calls().await.unwrap();
+    assert_eq!(open.iter().map(|c| c.facts.sid.to_string()).collect::<Vec<_>>(), ["CA2"]);
+    db.close().await;
+}

@@ -142,11 +142,6 @@ impl Roster {
         Self { limits, calls: HashMap::new(), closed: false, released: false }
     }
 
-    /// Its limits.
-    pub fn limits(&self) -> Limits {
-        self.limits
-    }
-
     /// No new call is let in any more.
     pub fn close(&mut self) {
         self.closed = true;

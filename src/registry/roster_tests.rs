@@ -477,7 +477,7 @@ proptest! {
                     let (onward, mut effects) = roster.go_on(t, &sid, s, d);
                     if d == Some(DialResult::Bridged) {
                         bridged |= !matches!(onward, Onward::Unknown) && ends(&ended).is_empty();
-                    } else if s.is_none() {
+                    } else if s.is_none() && (d.is_none() || !matches!(onward, Onward::Dial { .. })) {
                         let (again, more) = roster.go_on(t, &sid, s, d);
                         match (&onward, &again) {
                             (Onward::Reconnect(a), Onward::Reconnect(b)) => prop_assert_eq!(a.epoch, b.epoch),

@@ -31,6 +31,9 @@ use tokio::time::Instant;
 const SILENT_PEER: Duration = Duration::from_secs(10);
 /// How often that is looked at.
 const PULSE: Duration = Duration::from_secs(2);
+/// How long the peer's close is waited for after ours. Twilio goes on with the call when the connection is gone, so
+/// this is silence for the caller.
+const CLOSING: Duration = Duration::from_millis(250);
 /// Keys kept until the call is there.
 const EARLY_DIGITS: usize = 32;
 /// The name of our token's parameter.
@@ -211,7 +214,9 @@ impl StreamSession {
     fn close(&mut self, code: u16, ctx: &mut ws::WebsocketContext<Self>) {
         ctx.close(Some(CloseReason { code: CloseCode::from(code), description: None }));
         self.detach();
-        ctx.stop();
+        // What the peer still sends is read meanwhile: a socket closed over unread bytes is reset, and the reset may
+        // overtake the close frame.
+        ctx.run_later(CLOSING, |_, ctx| ctx.stop());
     }
 
     fn detach(&mut self) {
@@ -410,6 +415,12 @@ impl Actor for StreamSession {
 impl StreamHandler<Result<Frame, ProtocolError>> for StreamSession {
     fn handle(&mut self, frame: Result<Frame, ProtocolError>, ctx: &mut Self::Context) {
         self.last_frame = Instant::now();
+        if self.machine.is_closed() {
+            if matches!(frame, Ok(Frame::Close(_)) | Err(_)) {
+                ctx.stop();
+            }
+            return;
+        }
         match frame {
             Ok(Frame::Text(text)) => self.on_text(&text, ctx),
             Ok(Frame::Ping(payload)) => ctx.pong(&payload),

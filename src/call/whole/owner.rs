@@ -85,11 +85,13 @@ impl Owner {
     }
 }
 
+const FILLERS: [&str; 4] = ["One moment.", "Just a second.", "Nearly there.", "Let me look."];
+
 fn lines() -> Phrases {
     let list = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
     Phrases {
-        fillers: list(&["One moment.", "Just a second.", "Nearly there."]),
-        tool_fillers: list(&["Let me look."]),
+        fillers: list(&FILLERS[..3]),
+        tool_fillers: list(&FILLERS[3..]),
         idle_prompts: list(&["Are you there?", "Hello, hello?"]),
         idle_goodbye: "I hang up now, goodbye.".into(),
         goodbye: "Goodbye then.".into(),
@@ -251,7 +253,10 @@ impl World {
                 self.wake(owner);
             }
             Effect::Speak { reply, sentence, text, .. } => {
-                self.tally.fillers += u64::from(lines().fillers.contains(&text));
+                if FILLERS.contains(&text.as_str()) {
+                    self.tally.fillers += 1;
+                    self.owners[owner].line.check_dry();
+                }
                 self.owners[owner].line.spoken(reply, sentence, &text);
                 self.tell_voice(owner, move |w| w.speak(owner, reply, sentence, text));
             }

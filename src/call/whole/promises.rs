@@ -42,6 +42,13 @@ fn recorded(database: &Database) -> Vec<String> {
     words
 }
 
+fn said_by_bot(message: &ChatMessage) -> std::str::SplitWhitespace<'_> {
+    match message {
+        ChatMessage::Assistant { text, .. } => text.split_whitespace(),
+        _ => "".split_whitespace(),
+    }
+}
+
 impl Promises {
     pub fn utterance(&mut self, now: u64, text: &str) {
         for word in text.split_whitespace() {
@@ -86,6 +93,15 @@ impl Promises {
             matches!(messages.first(), Some(ChatMessage::System(s)) if s.contains("Earlier in this call"));
         assert!(from <= self.forgotten || digest, "the model is not told {:?}", &all[..from]);
         self.asked = self.asked.max(from + asked.len());
+        // A resumed call answers while it still says that it was cut off: there the order is open. And in later rounds
+        // of an answer the model knows of words that are still being said.
+        let first_round = matches!(messages.last(), Some(ChatMessage::User(_)));
+        if first_round && !digest && database.epoch == 1 {
+            let known: Vec<&str> = messages.iter().flat_map(said_by_bot).collect();
+            let turns = database.turns.values().filter(|t| t.speaker == Speaker::Bot);
+            let heard: Vec<&str> = turns.flat_map(|t| t.heard.split_whitespace()).collect();
+            assert_eq!(known, heard, "what the model thinks it said against what was heard");
+        }
     }
 
     pub fn check_transcript(&self, database: &Database) {
