@@ -86,8 +86,12 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     let database = open_database(&config).await?;
     let db = database.handle();
     let feed = Feed::default();
+    let workers = match config.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
     let blueprint = Blueprint {
-        config: config.clone(),
+        config: share_of(&config, workers),
         profile: Arc::new(profile),
         extra_ca,
         db: db.clone(),
@@ -99,10 +103,6 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     let registry = start_registry(&arbiter, blueprint.clone(), wires).await?;
     let started = Instant::now();
     let timeout = Duration::from_millis(config.server.tcp_user_timeout_ms);
-    let workers = match config.server.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => n,
-    };
     let factory_registry = registry.clone();
     let busy_words = busy_words(&blueprint.profile);
     let server = HttpServer::new(move || {
@@ -155,15 +155,19 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
 
 impl Server {
     /// Lets no new call in and waits for those that need us, at most as long as configured; then stops. Calls that
-    /// speak to a person are not waited for: another process hears how that ended.
-    pub async fn drain(self) {
+    /// speak to a person are not waited for: another process hears how that ended. `hurry` ends the wait early; what
+    /// was written is flushed all the same.
+    pub async fn drain(self, hurry: impl Future<Output = ()>) {
         self.registry.send(CloseDoor).await.ok();
-        let deadline = tokio::time::Instant::now() + self.drain;
-        while tokio::time::Instant::now() < deadline {
-            match self.registry.send(CountLive).await {
-                Ok(live) if live.here > 0 => tokio::time::sleep(Duration::from_millis(200)).await,
-                Ok(_) | Err(_) => break,
+        let until_empty = async {
+            while self.registry.send(CountLive).await.is_ok_and(|live| live.here > 0) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
+        };
+        tokio::select! {
+            () = until_empty => {}
+            () = tokio::time::sleep(self.drain) => tracing::warn!("the time to drain is over"),
+            () = hurry => {}
         }
         self.stop().await;
     }
@@ -213,6 +217,15 @@ pub async fn desk(config: Config, profile: BusinessProfile) -> anyhow::Result<De
         feed: Feed::default(),
     };
     Ok(Desk { services: Rc::new(blueprint.services()), database })
+}
+
+/// The configuration of one of so many workers: what is limited for the process is shared out among them.
+fn share_of(config: &Config, workers: usize) -> Config {
+    let mut share = config.clone();
+    for limit in [&mut share.tts.max_concurrent, &mut share.llm.max_concurrent] {
+        *limit = limit.div_ceil(workers.max(1));
+    }
+    share
 }
 
 /// The further authorities, checked once before any worker needs them.

@@ -25,8 +25,9 @@ pub fn run(inputs: &Inputs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let mut config = loaded.config;
-    log::init(&config.server, Scrubber::of(&config))?;
+    // The secret first: what is kept out of the log has to be known to it.
     ensure_secret(&mut config)?;
+    log::init(&config.server, Scrubber::of(&config))?;
     let path = config.server.business_profile.clone().context("BUSINESS_PROFILE is not set")?;
     let profile = read_profile(Path::new(&path)).map_err(|problems| {
         anyhow::anyhow!("{path}: {}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
@@ -42,11 +43,13 @@ pub fn run(inputs: &Inputs) -> anyhow::Result<ExitCode> {
             _ = term.recv() => tracing::info!("told to stop: draining"),
             _ = int.recv() => tracing::info!("interrupted: draining"),
         }
-        tokio::select! {
-            () = server.drain() => {}
-            _ = term.recv() => tracing::warn!("told to stop again: stopping at once"),
-            _ = int.recv() => tracing::warn!("interrupted again: stopping at once"),
-        }
+        let hurry = async {
+            tokio::select! {
+                _ = term.recv() => tracing::warn!("told to stop again: not waiting for calls"),
+                _ = int.recv() => tracing::warn!("interrupted again: not waiting for calls"),
+            }
+        };
+        server.drain(hurry).await;
         Ok(ExitCode::SUCCESS)
     })
 }
