@@ -200,10 +200,11 @@ impl CallActor {
         let home = self.home(ctx);
         self.children.start_mind(&home, state.as_ref());
         let greeting = phrases::greeting(&services.profile, name.as_deref());
-        self.step(Event::Begin { greeting }, ctx);
+        // In the order in which they came: a voice that was lost and replaced meanwhile must not greet twice.
         for event in std::mem::take(&mut self.early) {
             self.step(event, ctx);
         }
+        self.step(Event::Begin { greeting }, ctx);
     }
 
     fn step(&mut self, event: Event, ctx: &mut Context<Self>) {

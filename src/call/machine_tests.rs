@@ -810,6 +810,43 @@ fn a_sentence_that_was_cut_off_by_the_voices_end_is_said_from_where_it_broke() {
 }
 
 #[test]
+fn a_sentence_that_is_cut_off_twice_goes_on_where_it_broke_the_second_time_too() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "One two three, four five six.");
+    rig.speech.clear();
+    rig.playback.begin_sentence(ReplyId(2), 0, "One two three, four five six.");
+    rig.playback.audio(ReplyId(2), 0, &[2; 1_400 * 8]);
+    rig.wait(1_400);
+    rig.down(Child::Tts);
+    rig.done(2);
+    assert_eq!(rig.up(Child::Tts).did(), ["speak 2.0 six."]);
+    rig.down(Child::Tts);
+    assert_eq!(rig.up(Child::Tts).did(), ["speak 2.0 six."], "nothing of it was begun");
+    assert_eq!(rig.wait(4_000).did().last().unwrap(), "heard 2 [One two three, four five six.]");
+}
+
+#[test]
+fn a_voice_that_went_and_came_back_before_the_greeting_says_it_once() {
+    let mut rig = Rig::new(setup());
+    rig.down(Child::Tts).up(Child::Tts);
+    assert_eq!(rig.begin().did(), ["speak 1.0 Hello there."]);
+    let mut rig = Rig::new(setup());
+    rig.down(Child::Tts).begin();
+    assert_eq!(rig.did(), Vec::<String>::new());
+    assert_eq!(rig.up(Child::Tts).did(), ["speak 1.0 Hello there."]);
+}
+
+#[test]
+fn without_ears_from_the_start_there_is_an_apology_and_no_greeting() {
+    let mut rig = Rig::new(setup());
+    rig.on(Event::Heard(Heard::Lost { code: "auth".into() }));
+    assert_eq!(rig.did(), ["speak 1.0 Sorry, we call back."]);
+    assert_eq!(rig.begin().did(), Vec::<String>::new());
+    assert_eq!(rig.wait(2_000).did().last().unwrap(), "leave hangup apology []");
+}
+
+#[test]
 fn a_new_voice_does_not_say_a_filler_after_the_answer_it_was_to_bridge() {
     let mut rig = Rig::greeted(setup());
     rig.says("hello");

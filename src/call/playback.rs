@@ -241,7 +241,7 @@ impl Playback {
     /// Empties the queue of the sentence announced last, if it is this one and still open.
     fn take_back(&mut self, reply: ReplyId, sentence: u32) -> Option<u64> {
         let last = self.segments.back_mut()?;
-        if last.reply != reply || last.sentence != sentence || last.mark.is_some() {
+        if last.reply != reply || last.sentence != sentence || last.complete {
             return None;
         }
         let keep = self.buffer.len().saturating_sub(last.queued);

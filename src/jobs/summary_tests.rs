@@ -20,6 +20,8 @@ struct FakeModel {
     now: Rc<Cell<usize>>,
     most: Rc<Cell<usize>>,
     asked: Rc<Cell<usize>>,
+    /// Answers come once so many are being written at the same time.
+    together: Option<Rc<tokio::sync::Barrier>>,
 }
 
 impl ChatModel for FakeModel {
@@ -34,12 +36,13 @@ impl ChatModel for FakeModel {
     fn complete(&self, request: &ChatRequest) -> LocalBoxFuture<'static, Result<Completion, ProviderError>> {
         let ChatMessage::User(text) = request.messages[1].clone() else { panic!() };
         let (now, most, fails) = (Rc::clone(&self.now), Rc::clone(&self.most), self.fails);
+        let together = self.together.clone();
         self.asked.set(self.asked.get() + 1);
         Box::pin(async move {
             now.set(now.get() + 1);
             most.set(most.get().max(now.get()));
-            for _ in 0..50 {
-                tokio::task::yield_now().await;
+            if let Some(together) = together {
+                together.wait().await;
             }
             now.set(now.get() - 1);
             match fails {
@@ -139,7 +142,9 @@ async fn a_summary_waits_for_the_turns_that_are_still_queued() {
 #[actix::test]
 async fn few_summaries_are_written_at_once_and_a_stop_waits_for_all() {
     let db = TestDb::open();
-    let model = FakeModel::default();
+    // Twenty calls in groups of exactly as many as may be written at once: fewer at once would wait for ever.
+    let together = Some(Rc::new(tokio::sync::Barrier::new(AT_ONCE)));
+    let model = FakeModel { together, ..FakeModel::default() };
     let most = Rc::clone(&model.most);
     let (summaries, end) = summaries(&db, model);
     for n in 0..20 {
