@@ -25,6 +25,7 @@ use crate::provider::tts::elevenlabs::ElevenLabsVoice;
 use crate::registry::actor::{OnEnded, Registry, limits};
 use crate::registry::messages::{CloseDoor, CountLive, ShutDown};
 use crate::registry::token::Tokens;
+use crate::session::pace::Pace;
 use crate::session::services::Services;
 use crate::twilio::address::PublicAddress;
 use crate::twilio::signature::Verifier;
@@ -105,10 +106,14 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     let timeout = Duration::from_millis(config.server.tcp_user_timeout_ms);
     let factory_registry = registry.clone();
     let busy_words = busy_words(&blueprint.profile);
+    let round = Duration::from_micros(blueprint.config.server.round_us);
     let server = HttpServer::new(move || {
+        let pace = Rc::new(Pace::default());
+        actix_rt::spawn(Rc::clone(&pace).run(round));
         let services = Rc::new(Services {
             call: Rc::new(blueprint.services()),
             registry: factory_registry.clone(),
+            pace,
             tokens: tokens.clone(),
             verifier: Arc::clone(&verifier),
             address: public.clone(),

@@ -153,6 +153,9 @@ pub struct DrillArgs {
     /// Calls beside the one that meets the fault
     #[arg(long, value_name = "N", default_value_t = 99, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub calls: u32,
+    /// Only the faults with this in their name; what is usual is measured first all the same
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
 }
 
 /// Reads the command line; ends the process with a message if it is wrong or asks for help.

@@ -6,13 +6,17 @@
 use super::playback::{Outgoing, Playback};
 use super::stt::messages::CallerAudio;
 use super::tts::messages::VoiceOut;
+use crate::audio::vad::VadState;
+use crate::config::call::CallConfig;
+use crate::config::stt::SttConfig;
 use crate::domain::ids::ReplyId;
 use crate::domain::time::CallTime;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -20,6 +24,11 @@ use tokio::time::Instant;
 
 /// Bytes of one millisecond of mu-law at 8 kHz.
 const BYTES_PER_MS: usize = 8;
+/// The detector and the recogniser do not agree to the frame on where a word ended: so much before a pause is as long
+/// as the endpointing it may already be, ms.
+const SETTLE_EARLY_MS: u32 = 100;
+/// And so much after it, it may not be yet, ms.
+const SETTLE_LATE_MS: u32 = 300;
 
 /// The two directions of a call's audio.
 pub struct Media {
@@ -29,6 +38,14 @@ pub struct Media {
     caller_dropped: Cell<u64>,
     caller_ready: Rc<Notify>,
     voiced: Cell<bool>,
+    /// Silence since the last sound, bytes.
+    silence: Cell<usize>,
+    /// Pauses of this length, bytes, may end an utterance: every frame counts.
+    ending: Range<usize>,
+    /// Audio gathered before anyone is woken for it while the caller speaks, bytes.
+    speech_join: usize,
+    /// The same while nobody speaks.
+    silence_join: usize,
     playback: RefCell<Playback>,
     room: Rc<Notify>,
     waker: RefCell<Option<Box<dyn Fn()>>>,
@@ -38,17 +55,23 @@ pub struct Media {
 }
 
 impl Media {
-    /// Buffers for one stream. `caller_ms`: the caller's audio kept at most; `lead` and `playback_ms`: see
-    /// [`Playback::new`].
-    pub fn new(caller_ms: u32, lead: Duration, playback_ms: u64) -> Rc<Self> {
+    /// Buffers for one stream: the caller's audio as the recogniser's settings say, the bot's as the call's do.
+    pub fn new(stt: &SttConfig, call: &CallConfig) -> Rc<Self> {
+        let bytes = |ms: u32| (ms as usize).saturating_mul(BYTES_PER_MS);
+        let lead = Duration::from_millis(call.playback_lead_ms);
         Rc::new(Self {
             t0: Instant::now(),
             caller: RefCell::new(VecDeque::new()),
-            caller_limit: (caller_ms as usize).saturating_mul(BYTES_PER_MS).max(160),
+            caller_limit: bytes(stt.gap_buffer_ms).max(160),
             caller_dropped: Cell::new(0),
             caller_ready: Rc::new(Notify::new()),
             voiced: Cell::new(false),
-            playback: RefCell::new(Playback::new(lead, playback_ms)),
+            silence: Cell::new(0),
+            ending: bytes(stt.endpointing_ms.saturating_sub(SETTLE_EARLY_MS))
+                ..bytes(stt.endpointing_ms.saturating_add(SETTLE_LATE_MS)),
+            speech_join: bytes(stt.join_ms),
+            silence_join: bytes(stt.silence_join_ms).min(bytes(stt.gap_buffer_ms)),
+            playback: RefCell::new(Playback::new(lead, call.playback_buffer_ms)),
             room: Rc::new(Notify::new()),
             waker: RefCell::new(None),
             wake_sent: Cell::new(false),
@@ -67,8 +90,12 @@ impl Media {
     }
 
     /// Adds the caller's audio; the oldest is dropped and counted when nobody takes it.
-    pub fn hear(&self, audio: &[u8], voiced: bool) {
-        self.voiced.set(voiced);
+    ///
+    /// Whoever takes it is woken at once where it matters: when sound begins, when a pause is about as long as the one
+    /// that ends an utterance, and always when it may interrupt the bot. In the middle of speech, and in a silence
+    /// longer than any utterance's end, nothing is decided; there frames are gathered, so that they cost one write.
+    pub fn hear(&self, audio: &[u8], sound: VadState) {
+        self.voiced.set(sound.voiced);
         let mut ring = self.caller.borrow_mut();
         ring.extend(audio);
         let over = ring.len().saturating_sub(self.caller_limit);
@@ -77,7 +104,25 @@ impl Media {
             self.caller_dropped.set(self.caller_dropped.get() + over as u64);
         }
         drop(ring);
-        self.caller_ready.notify_one();
+        let silence = self.silence.get();
+        self.silence.set(if sound.loud { 0 } else { silence.saturating_add(audio.len()) });
+        let begins = sound.loud && silence >= self.ending.start;
+        if begins || self.audio_is_due() {
+            self.caller_ready.notify_one();
+        }
+    }
+
+    /// Whether what waits is to be taken now.
+    fn audio_is_due(&self) -> bool {
+        let silence = self.silence.get();
+        let join = if silence > self.ending.end {
+            self.silence_join
+        } else if silence >= self.ending.start || self.bot_is_playing() {
+            1
+        } else {
+            self.speech_join
+        };
+        self.caller.borrow().len() >= join
     }
 
     /// Bytes of the caller's audio that nobody took in time.
@@ -136,11 +181,17 @@ impl CallerAudio for Media {
             return None;
         }
         let n = ring.len().min(max_bytes);
-        Some(ring.drain(..n).collect())
+        let (head, tail) = ring.as_slices();
+        let mut taken = BytesMut::with_capacity(n);
+        let from_head = head.len().min(n);
+        taken.extend_from_slice(head.get(..from_head).unwrap_or_default());
+        taken.extend_from_slice(tail.get(..n.saturating_sub(from_head)).unwrap_or_default());
+        ring.drain(..n);
+        Some(taken.freeze())
     }
 
     fn ready(&self) -> LocalBoxFuture<'static, ()> {
-        if !self.caller.borrow().is_empty() {
+        if self.audio_is_due() {
             return futures_util::future::ready(()).boxed_local();
         }
         let notify = Rc::clone(&self.caller_ready);
@@ -186,5 +237,93 @@ impl VoiceOut for Media {
             room.notified().await;
         }
         .boxed_local()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SILENT: VadState = VadState { voiced: false, loud: false };
+    const LOUD: VadState = VadState { voiced: true, loud: true };
+
+    fn media() -> Rc<Media> {
+        Media::new(&SttConfig::default(), &CallConfig::default())
+    }
+
+    /// Hears a frame as an ear that takes what it is woken for; tells how many frames it took.
+    fn hear(media: &Media, sound: VadState) -> usize {
+        let mut ready = media.ready();
+        media.hear(&[0xFF; 160], sound);
+        match ready.as_mut().now_or_never() {
+            Some(()) => media.take(usize::MAX).map_or(0, |audio| audio.len() / 160),
+            None => 0,
+        }
+    }
+
+    fn hear_many(media: &Media, sound: VadState, frames: usize) -> Vec<usize> {
+        (0..frames).map(|_| hear(media, sound)).collect()
+    }
+
+    #[actix::test]
+    async fn speech_is_joined_and_the_pause_that_may_end_it_goes_on_frame_by_frame() {
+        let media = media();
+        assert_eq!(hear_many(&media, LOUD, 8), [0, 2, 0, 2, 0, 2, 0, 2]);
+        // A pause between words.
+        assert_eq!(hear_many(&media, SILENT, 4), [0, 2, 0, 2]);
+        assert_eq!(hear_many(&media, LOUD, 2), [0, 2]);
+        // 300 ms of endpointing: from 200 ms to 600 ms.
+        assert_eq!(hear_many(&media, SILENT, 9), [0, 2, 0, 2, 0, 2, 0, 2, 0]);
+        assert_eq!(hear(&media, SILENT), 2);
+        assert_eq!(hear_many(&media, SILENT, 20), [1; 20]);
+        assert_eq!(hear(&media, SILENT), 0);
+    }
+
+    #[actix::test]
+    async fn sound_after_a_pause_is_told_at_once() {
+        let media = media();
+        hear_many(&media, SILENT, 12);
+        assert_eq!(hear_many(&media, LOUD, 3), [1, 0, 2]);
+    }
+
+    #[actix::test]
+    async fn speech_over_the_bot_is_never_held_back() {
+        let media = media();
+        assert!(media.begin_sentence(ReplyId(1), 0, "Good morning."));
+        assert!(media.audio(ReplyId(1), 0, &[0x55; 8_000]));
+        media.pull(|_| {});
+        assert_eq!(hear_many(&media, LOUD, 20), [1; 20]);
+    }
+
+    #[actix::test]
+    async fn a_long_silence_is_gathered_and_the_first_sound_takes_it_along() {
+        let media = media();
+        hear_many(&media, SILENT, 30);
+        assert_eq!(hear_many(&media, SILENT, 10), [0, 0, 0, 0, 0, 0, 0, 0, 0, 10]);
+        assert_eq!(hear(&media, SILENT), 0);
+        assert_eq!(hear(&media, LOUD), 2, "the sound and the frame before it, at once");
+    }
+
+    #[actix::test]
+    async fn an_ear_that_comes_back_finds_what_waits() {
+        let media = media();
+        drop(media.ready());
+        media.hear(&[0xFF; 160], LOUD);
+        media.hear(&[0x00; 160], LOUD);
+        assert!(media.ready().now_or_never().is_some());
+        let audio = media.take(200).unwrap();
+        assert_eq!((audio.len(), audio[0], audio[199]), (200, 0xFF, 0x00));
+        assert_eq!(media.take(usize::MAX).unwrap().len(), 120);
+        assert!(media.take(usize::MAX).is_none());
+    }
+
+    #[actix::test]
+    async fn audio_nobody_takes_is_dropped_from_its_beginning() {
+        let media = media();
+        for _ in 0..300 {
+            media.hear(&[0xFF; 160], LOUD);
+        }
+        assert_eq!(media.take(usize::MAX).unwrap().len(), 40_000);
+        assert_eq!(media.caller_dropped(), 50 * 160);
     }
 }

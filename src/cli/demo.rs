@@ -44,7 +44,9 @@ async fn show(once: bool, port: u16, business: BusinessProfile) -> anyhow::Resul
         .context("no port on 127.0.0.1 can be had")?;
     let name = business.name.clone();
     let zone = TimeZone::get(&business.timezone).unwrap_or(TimeZone::UTC);
-    let stack = Stack::start(listener, &database, business, VendorsConfig::default(), |_| {}).await?;
+    let stack =
+        Stack::start(listener, &database, business, VendorsConfig::default().with_real_speech(), |_| {})
+            .await?;
     println!("frontdesk demo: {name}");
     println!("  server    {}", stack.base_url);
     println!("  vendors   {} (simulated Deepgram, ElevenLabs, OpenAI, Twilio)", stack.vendors.deepgram_url);

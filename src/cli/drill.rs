@@ -5,10 +5,13 @@ use super::stack::Stack;
 use super::{DrillArgs, data};
 use crate::call::machine::Child;
 use crate::call::messages::InjectFault;
+use crate::config::server::ServerConfig;
 use crate::domain::call::EndReason;
 use crate::domain::ids::CallSid;
 use crate::domain::turn::Speaker;
 use crate::observe::feed::FeedEvent;
+use crate::observe::log;
+use crate::observe::secrets::Scrubber;
 use crate::registry::messages::Inject;
 use crate::sim::caller::phrase::Phrases;
 use crate::sim::caller::report::CallReport;
@@ -113,6 +116,9 @@ fn drills() -> Vec<Drill> {
 /// Runs every drill and prints a line for each.
 pub fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
     let brain = crate::sim::vendors::brain::Script::from_toml(BRAIN).map_err(anyhow::Error::msg)?;
+    // The panics that are injected would print their traces over the table.
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "off".into());
+    log::init(&ServerConfig { log: filter, ..ServerConfig::default() }, Scrubber::default())?;
     actix_web::rt::System::new().block_on(async {
         let folder = super::simulate::Scratch::new()?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port on 127.0.0.1")?;
@@ -129,7 +135,13 @@ pub fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
         );
         let mut passed = true;
         let mut usual = None;
-        for drill in drills() {
+        let mut wanted = drills();
+        if let Some(only) = &args.only {
+            let usual = wanted.first().map(|drill| drill.name);
+            wanted.retain(|drill| Some(drill.name) == usual || drill.name.contains(only.as_str()));
+            anyhow::ensure!(wanted.len() > 1, "no fault has {only:?} in its name");
+        }
+        for drill in wanted {
             passed &= one(&stack, &drill, args.calls as usize, &mut usual).await?;
         }
         let violations = stack.vendors.violations();

@@ -16,6 +16,8 @@ settings! {
         queue: usize = 10_000, check within(1, 1_000_000);
         /// Writes joined into one transaction at most.
         batch: usize = 256, check within(1, 10_000);
+        /// How long writes that nobody waits for are gathered before they are written together, ms.
+        gather_ms: u64 = 25, check within(0, 1_000);
         /// Whether `serve` migrates at start.
         migrate: bool = true, env "MIGRATE";
     }

@@ -21,6 +21,8 @@ settings! {
         secret: Option<SecretString> = None, env "FRONTDESK_SECRET", check signing_secrets;
         /// A PEM file of further authorities trusted for vendors' hosts.
         tls_extra_ca: Option<String> = None, env "TLS_EXTRA_CA";
+        /// With many streams, how long a worker thread gathers frames before it handles them together, µs; 0: never.
+        round_us: u64 = 1_000, check within(0, 5_000);
         /// Live calls at once, for the whole process; more hear a busy message.
         max_calls: usize = 500, check within(1, 100_000);
         /// Kernel limit on unacknowledged bytes of a stalled stream, ms.

@@ -39,7 +39,10 @@ settings! {
         reconnect_max_ms: u64 = 5_000, check within(1, 60_000);
         /// Failed connects in a row after which the call is degraded.
         max_reconnects: u32 = 6, check within(0, 1_000);
-        /// Most audio joined into one frame under load, ms.
+        /// Audio joined into one frame in the middle of the caller's speech, where nothing waits for it, ms.
         join_ms: u32 = 40, check within(20, 200);
+        /// Silence sent in one frame while the caller has said nothing for longer than any utterance's end takes, ms;
+        /// the frame that ends it is sent at once.
+        silence_join_ms: u32 = 200, check within(20, 250);
     }
 }

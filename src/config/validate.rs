@@ -204,8 +204,10 @@ pub(super) fn relations(config: &Config, sources: &BTreeMap<String, Source>) -> 
             clash(path, format!("{low} is more than {high}, which is {}", subject(other, sources)));
         }
     }
-    if !stt.join_ms.is_multiple_of(20) {
-        clash("stt.join_ms", format!("{} is no multiple of 20, the length of a frame", stt.join_ms));
+    for (path, ms) in [("stt.join_ms", stt.join_ms), ("stt.silence_join_ms", stt.silence_join_ms)] {
+        if !ms.is_multiple_of(20) {
+            clash(path, format!("{ms} is no multiple of 20, the length of a frame"));
+        }
     }
     if call.barge_in_words > call.barge_in_words_alone {
         clash(

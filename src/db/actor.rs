@@ -1,6 +1,7 @@
 //! The writer: an actor on a thread of its own that keeps the order of writes and joins what waits into batches.
 //!
-//! While one batch is on the blocking pool, the next collects. The mailbox is not bounded; the permits are that every
+//! While one batch is on the blocking pool, the next collects; and where nobody waits for a write, a moment is given to
+//! others to join it, so that many calls' notes cost one transaction. The mailbox is not bounded; the permits are that every
 //! queued write carries, taken before it is sent (`handle.rs`).
 
 use super::batch::{self, Done};
@@ -61,11 +62,26 @@ enum Item {
     Flush(Reply),
 }
 
+impl Item {
+    fn is_awaited(&self) -> bool {
+        match self {
+            Self::Write(queued) => queued.reply.is_some(),
+            Self::Flush(_) => true,
+        }
+    }
+}
+
 pub(super) struct DbActor {
     pool: Pool,
     largest_batch: usize,
+    /// How long writes nobody waits for are gathered.
+    gather: Duration,
+    /// The end of that time is on its way.
+    gathering: bool,
     totals: Arc<Totals>,
     queue: VecDeque<Item>,
+    /// How many in the queue somebody waits for, flushes included.
+    awaited: usize,
     /// A batch is on the blocking pool, or the pause after a failure runs.
     busy: bool,
     pause: Duration,
@@ -75,17 +91,51 @@ pub(super) struct DbActor {
 }
 
 impl DbActor {
-    pub(super) fn new(pool: Pool, largest_batch: usize, totals: Arc<Totals>) -> Self {
+    pub(super) fn new(pool: Pool, largest_batch: usize, gather: Duration, totals: Arc<Totals>) -> Self {
         Self {
             pool,
             largest_batch: largest_batch.max(1),
+            gather,
+            gathering: false,
             totals,
             queue: VecDeque::new(),
+            awaited: 0,
             busy: false,
             pause: PAUSE,
             closing: false,
             closed: Vec::new(),
         }
+    }
+
+    fn add(&mut self, item: Item, ctx: &mut Context<Self>) {
+        self.awaited += usize::from(item.is_awaited());
+        self.queue.push_back(item);
+        self.next_in_time(ctx);
+    }
+
+    /// Starts the next batch: at once if anybody waits or there is enough for one, else when it has been gathered.
+    fn next_in_time(&mut self, ctx: &mut Context<Self>) {
+        let enough = self.queue.len() >= self.largest_batch;
+        if self.awaited > 0 || enough || self.closing || self.gather.is_zero() {
+            self.next(ctx);
+        } else if !self.gathering && !self.busy && !self.queue.is_empty() {
+            self.gathering = true;
+            ctx.run_later(self.gather, |act, ctx| {
+                act.gathering = false;
+                act.next(ctx);
+            });
+        }
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.queue.pop_front()?;
+        self.awaited = self.awaited.saturating_sub(usize::from(item.is_awaited()));
+        Some(item)
+    }
+
+    fn push_front(&mut self, item: Item) {
+        self.awaited += usize::from(item.is_awaited());
+        self.queue.push_front(item);
     }
 
     /// Starts the next batch, unless one runs.
@@ -96,7 +146,7 @@ impl DbActor {
         let mut waiting = Vec::new();
         let mut writes = Vec::new();
         while waiting.len() < self.largest_batch {
-            match self.queue.pop_front() {
+            match self.pop() {
                 Some(Item::Write(Queued { write, reply, permit, tries })) => {
                     writes.push(write);
                     waiting.push(Waiting { reply, permit, tries });
@@ -104,7 +154,7 @@ impl DbActor {
                 // Nothing before it is left.
                 Some(Item::Flush(reply)) if waiting.is_empty() => drop(reply.send(Ok(()))),
                 Some(flush @ Item::Flush(_)) => {
-                    self.queue.push_front(flush);
+                    self.push_front(flush);
                     break;
                 }
                 None => break,
@@ -130,7 +180,7 @@ impl DbActor {
                 // The runtime is being torn down; `batch::run` itself catches what panics.
                 Err(_) => waiting.into_iter().for_each(|w| act.answer("batch", w, Err(DbError::Panicked))),
             }
-            act.next(ctx);
+            act.next_in_time(ctx);
         }));
     }
 
@@ -167,7 +217,7 @@ impl DbActor {
         }
         let retry = !again.is_empty();
         for queued in again.into_iter().rev() {
-            self.queue.push_front(Item::Write(queued));
+            self.push_front(Item::Write(queued));
         }
         if let Some(error) = unavailable {
             self.fail_those_who_wait(&error);
@@ -186,6 +236,7 @@ impl DbActor {
 
     /// Without a database nobody is kept waiting for their turn in the queue only to be told so.
     fn fail_those_who_wait(&mut self, error: &Arc<r2d2::Error>) {
+        self.awaited = 0;
         for item in std::mem::take(&mut self.queue) {
             match item {
                 Item::Write(queued) if queued.reply.is_some() || self.closing => {
@@ -251,8 +302,7 @@ impl Handler<Enqueue> for DbActor {
     type Result = ();
 
     fn handle(&mut self, Enqueue(queued): Enqueue, ctx: &mut Self::Context) {
-        self.queue.push_back(Item::Write(queued));
-        self.next(ctx);
+        self.add(Item::Write(queued), ctx);
     }
 }
 
@@ -260,8 +310,7 @@ impl Handler<Flush> for DbActor {
     type Result = ();
 
     fn handle(&mut self, Flush(reply): Flush, ctx: &mut Self::Context) {
-        self.queue.push_back(Item::Flush(reply));
-        self.next(ctx);
+        self.add(Item::Flush(reply), ctx);
     }
 }
 

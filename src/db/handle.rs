@@ -79,7 +79,12 @@ impl Database {
         let read_places = config.pool.max(1);
         let totals = Arc::new(Totals::default());
         let arbiter = Arbiter::try_new().map_err(DbError::Thread)?;
-        let actor = DbActor::new(pool(&url, 1, wait), config.batch, totals.clone());
+        let actor = DbActor::new(
+            pool(&url, 1, wait),
+            config.batch,
+            Duration::from_millis(config.gather_ms),
+            totals.clone(),
+        );
         let writer = DbActor::start_in_arbiter(&arbiter.handle(), |_| actor);
         let queue = config.queue.clamp(1, Semaphore::MAX_PERMITS);
         let handle = DbHandle(Arc::new(Shared {

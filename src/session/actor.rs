@@ -5,7 +5,7 @@
 
 use super::machine::{Defect, Input, Output, StreamMachine};
 use super::socket::Frames;
-use crate::audio::vad::Vad;
+use crate::audio::vad::{Vad, VadState};
 use crate::call::actor::{CallActor, CallLines};
 use crate::call::media::Media;
 use crate::call::messages::{CloseStream, StreamEvent};
@@ -166,9 +166,9 @@ impl StreamSession {
     /// The hot path: one frame of the caller's audio.
     fn hear(&mut self) {
         let Some(media) = &self.media else { return };
-        let voiced = self.vad.on_frame(&self.audio).voiced;
-        media.hear(&self.audio, voiced);
-        if !voiced {
+        let sound = self.vad.on_frame(&self.audio);
+        media.hear(&self.audio, sound);
+        if !sound.voiced {
             self.voice_told = false;
         } else if !self.voice_told
             && self.vad.voiced_run_ms() >= self.voice_limit_ms
@@ -292,11 +292,7 @@ impl StreamSession {
         ctx: &mut ws::WebsocketContext<Self>,
     ) {
         let config = &self.services.config;
-        let media = Media::new(
-            config.stt.gap_buffer_ms,
-            Duration::from_millis(config.call.playback_lead_ms),
-            config.call.playback_buffer_ms,
-        );
+        let media = Media::new(&config.stt, &config.call);
         let me = ctx.address();
         media.set_waker(Some(Box::new(move || me.do_send(Wake))));
         let (sid, epoch) = (facts.sid.clone(), facts.epoch);
@@ -324,7 +320,7 @@ impl StreamSession {
         if let Some(media) = &self.media
             && !early.is_empty()
         {
-            media.hear(&early, false);
+            media.hear(&early, VadState { voiced: false, loud: true });
         }
         for digit in std::mem::take(&mut self.early_digits) {
             self.tell(StreamEvent::Digit(digit));
@@ -415,6 +411,7 @@ impl Actor for StreamSession {
 impl StreamHandler<Result<Frame, ProtocolError>> for StreamSession {
     fn handle(&mut self, frame: Result<Frame, ProtocolError>, ctx: &mut Self::Context) {
         self.last_frame = Instant::now();
+        self.services.pace.frame();
         if self.machine.is_closed() {
             if matches!(frame, Ok(Frame::Close(_)) | Err(_)) {
                 ctx.stop();

@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod machine;
+pub mod pace;
 pub mod services;
 pub mod socket;
 

@@ -3,6 +3,7 @@
 use crate::call::services::CallServices;
 use crate::registry::actor::Registry;
 use crate::registry::token::Tokens;
+use crate::session::pace::Pace;
 use crate::twilio::address::PublicAddress;
 use crate::twilio::signature::Verifier;
 use actix::Addr;
@@ -17,6 +18,8 @@ pub struct Services {
     pub call: Rc<CallServices>,
     /// Which calls are live.
     pub registry: Addr<Registry>,
+    /// Lets this thread rest between frames.
+    pub pace: Rc<Pace>,
     /// Signs and reads the streams' tokens.
     pub tokens: Tokens,
     /// Checks Twilio's signatures.

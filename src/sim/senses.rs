@@ -1,6 +1,6 @@
 //! The seam between the simulated vendors and the simulated voice: who hears, and who speaks.
 
-use super::voice::{Recogniser, VoiceTone, render};
+use super::voice::{Recogniser, VoiceTone, espeak, render, render_over_speech};
 use std::sync::Arc;
 
 /// A word recognised from audio.
@@ -54,9 +54,50 @@ pub struct SimMouth;
 
 impl Mouth for SimMouth {
     fn speak(&self, text: &str, voice: &str) -> Vec<u8> {
-        let sum = voice.bytes().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b)));
-        let lift = (sum % 50) as f32;
+        let lift = (number_of(voice) % 50) as f32;
         let tone = VoiceTone { pitch_hz: VoiceTone::BOT.pitch_hz + lift, ..VoiceTone::BOT };
         render(text, &tone)
+    }
+}
+
+/// Speaks with `espeak-ng` where it is installed, else like [`SimMouth`]. The words are carried either way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealMouth;
+
+/// Speakers of `espeak-ng`, so that two voices do not sound alike.
+const SPEAKERS: [&str; 4] = ["en-us+f2", "en-us+m3", "en-gb+f4", "en-gb+m1"];
+
+impl Mouth for RealMouth {
+    fn speak(&self, text: &str, voice: &str) -> Vec<u8> {
+        let speaker = SPEAKERS.get(number_of(voice) as usize % SPEAKERS.len()).copied();
+        match espeak::speak(text, speaker) {
+            Some(speech) => render_over_speech(text, &speech),
+            None => SimMouth.speak(text, voice),
+        }
+    }
+}
+
+fn number_of(voice: &str) -> u32 {
+    voice.bytes().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mouth_is_understood_in_every_voice() {
+        let text = "We have Tuesday at 3:30 PM, or Friday at noon.";
+        let mouths: [&dyn Mouth; 2] = [&SimMouth, &RealMouth];
+        for mouth in mouths {
+            for voice in ["simulated", "aura-asteria-en", "a", "b", "c"] {
+                let heard: Vec<String> = SimEar::default()
+                    .hear(&mouth.speak(text, voice))
+                    .into_iter()
+                    .map(|word| word.text)
+                    .collect();
+                assert_eq!(heard.join(" "), text, "{voice}");
+            }
+        }
     }
 }

@@ -51,7 +51,7 @@ async fn a_message_is_taken_and_the_call_ends_for_that() {
 async fn a_caller_who_asks_for_a_person_is_put_through() {
     let mut profile = barbershop();
     profile.transfer_number = Some("+12025550177".into());
-    let desk = Desk::with(profile, VendorsConfig::default(), |_| {}).await;
+    let desk = Desk::with(profile, VendorsConfig::default().with_real_speech(), |_| {}).await;
     let call = desk
         .call(
             r#"

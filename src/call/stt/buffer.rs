@@ -84,7 +84,12 @@ impl AudioBuffer {
         if at >= self.end || most == 0 {
             return None;
         }
-        let first = self.chunks.partition_point(|chunk| chunk.at <= at).saturating_sub(1);
+        // Nearly always the newest chunk; anything else is a connection that catches up.
+        let newest = self.chunks.len().saturating_sub(1);
+        let first = match self.chunks.back() {
+            Some(chunk) if chunk.at <= at => newest,
+            _ => self.chunks.partition_point(|chunk| chunk.at <= at).saturating_sub(1),
+        };
         let mut chunks = self.chunks.iter().skip(first);
         let chunk = chunks.next()?;
         let mut voiced = chunk.voiced;

@@ -164,7 +164,12 @@ impl EarMachine {
             self.dropped = self.dropped.saturating_add(lost);
             link.next = self.audio.start();
         }
-        while let Some(stretch) = self.audio.read(link.next, self.settings.join) {
+        // While nobody speaks, several frames come at once; in one write they cost as much as one. What has piled up
+        // behind a reconnect is no such silence.
+        let waiting = self.audio.end().saturating_sub(link.next);
+        let silence = !self.voice && waiting <= self.settings.silence_join as u64;
+        let join = if silence { self.settings.silence_join } else { self.settings.join };
+        while let Some(stretch) = self.audio.read(link.next, join) {
             let len = stretch.bytes.len() as u64;
             let wait = link.wait_for(now, len);
             if !wait.is_zero() {

@@ -155,10 +155,22 @@ fn audio_that_flows_needs_no_keep_alive() {
 fn frames_that_wait_together_are_joined_up_to_the_limit() {
     let mut rig = Rig::open();
     rig.pass(1_000);
+    rig.on(Event::Voice(true));
     rig.on(Event::Audio(Bytes::from(vec![1; 160 * 5])));
     let sizes: Vec<_> =
         rig.take().iter().map(|e| if let Effect::SendAudio(a) = e { a.len() } else { 0 }).collect();
     assert_eq!(sizes, [320, 320, 160]);
+}
+
+#[test]
+fn silence_goes_in_one_piece_and_what_piled_up_does_not() {
+    let mut rig = Rig::open();
+    rig.pass(1_000);
+    rig.on(Event::Audio(Bytes::from(vec![0xFF; 160 * 10])));
+    rig.on(Event::Audio(Bytes::from(vec![0xFF; 160 * 11])));
+    let sizes: Vec<_> =
+        rig.take().iter().map(|e| if let Effect::SendAudio(a) = e { a.len() } else { 0 }).collect();
+    assert_eq!(sizes, [1_600, 320, 320, 320, 320, 320, 160]);
 }
 
 #[test]
@@ -432,7 +444,7 @@ proptest! {
         prop_assert!(rig.timers.is_empty() || rig.timers.keys().all(|id| *id == TimerId::Finish));
         for effect in &out {
             match effect {
-                Effect::SendAudio(audio) => prop_assert!(!audio.is_empty() && audio.len() <= 320),
+                Effect::SendAudio(audio) => prop_assert!(!audio.is_empty() && audio.len() <= 1_600),
                 Effect::Emit(Heard::Utterance { text, .. } | Heard::Partial { text }) => prop_assert!(!text.is_empty()),
                 _ => {}
             }

@@ -30,12 +30,15 @@ pub struct EarSettings {
     pub max_reconnects: u32,
     /// Most audio in one frame, bytes; at least 1.
     pub join: usize,
+    /// Most audio in one frame while nobody speaks, bytes; at least `join`.
+    pub silence_join: usize,
 }
 
 impl EarSettings {
     /// The settings a configuration implies.
     pub fn new(stt: &SttConfig, call: &CallConfig) -> Self {
-        let join = u64::from(stt.join_ms.clamp(1, 1_000)).saturating_mul(BYTES_PER_MS);
+        let bytes = |ms: u32| u64::from(ms.clamp(1, 1_000)).saturating_mul(BYTES_PER_MS);
+        let (join, silence_join) = (bytes(stt.join_ms), bytes(stt.silence_join_ms.max(stt.join_ms)));
         Self {
             assembly: AssemblySettings::new(stt, call),
             keep_alive: Duration::from_millis(stt.keep_alive_ms.max(1)),
@@ -45,6 +48,7 @@ impl EarSettings {
             reconnect_max: Duration::from_millis(stt.reconnect_max_ms),
             max_reconnects: stt.max_reconnects,
             join: usize::try_from(join).unwrap_or(320),
+            silence_join: usize::try_from(silence_join).unwrap_or(320),
         }
     }
 }

@@ -50,6 +50,12 @@ impl TestDb {
         Database::open(&self.config).unwrap()
     }
 
+    pub(crate) fn open_with(&self, change: impl FnOnce(&mut DatabaseConfig)) -> Database {
+        let mut config = self.config.clone();
+        change(&mut config);
+        Database::open(&config).unwrap()
+    }
+
     pub(crate) fn connection(&self) -> crate::db::AnyConnection {
         crate::db::open_connection(&self.config).unwrap()
     }

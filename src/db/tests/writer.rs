@@ -83,6 +83,40 @@ async fn what_waits_is_written_in_one_transaction() {
 }
 
 #[actix::test]
+async fn what_nobody_waits_for_is_gathered_and_written_by_itself() {
+    for test in TestDb::each() {
+        let db = test.open_with(|config| config.gather_ms = 1_000);
+        for n in 0..50 {
+            db.record(event(&format!("e.{n}"))).unwrap();
+            // As if calls told of them one after the other.
+            tokio::task::yield_now().await;
+        }
+        while db.stats().queued > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let stats = db.stats();
+        assert_eq!((stats.batches, stats.written), (1, 50));
+        assert_eq!(codes(&db).await.len(), 50);
+        db.shutdown().await;
+    }
+}
+
+#[actix::test]
+async fn somebody_who_waits_ends_the_gathering() {
+    for test in TestDb::each() {
+        let db = test.open_with(|config| config.gather_ms = 1_000);
+        db.record(event("first")).unwrap();
+        let began = tokio::time::Instant::now();
+        db.write(event("second")).await.unwrap();
+        assert!(began.elapsed() < std::time::Duration::from_millis(900));
+        assert_eq!(codes(&db).await, ["first", "second"]);
+        db.record(event("third")).unwrap();
+        db.shutdown().await;
+        assert!(began.elapsed() < std::time::Duration::from_millis(900), "nor does an end wait for it");
+    }
+}
+
+#[actix::test]
 async fn one_bad_write_of_a_batch_fails_alone() {
     for test in TestDb::each() {
         let db = test.open();

@@ -21,7 +21,7 @@ mod tests;
 
 use super::controls::{InFlight, lock};
 use super::faults::{Controls, Instead, Service, Stats, Struck, Violation};
-use super::senses::{EarFactory, Mouth, SimEar, SimMouth};
+use super::senses::{EarFactory, Mouth, RealMouth, SimEar, SimMouth};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpServer, web};
 use brain::BrainMode;
@@ -115,6 +115,12 @@ impl std::fmt::Debug for VendorsConfig {
 }
 
 impl VendorsConfig {
+    /// The same vendors with voices of real speech, where `espeak-ng` is installed.
+    #[must_use]
+    pub fn with_real_speech(self) -> Self {
+        Self { mouth: Arc::new(RealMouth), ..self }
+    }
+
     /// Answers as fast as they can be made: no delays anywhere. For tests that do not measure time.
     #[must_use]
     pub fn immediate() -> Self {
