@@ -1,19 +1,30 @@
 //! The server: one function of a configuration and a listener, which production, `demo` and the tests call alike.
 
+mod live;
+
 use crate::api;
+use crate::api::gate::Gate;
+use crate::api::openapi::Document;
 use crate::audio::resample::PcmToMulaw;
 use crate::call::dialogue::actor::Voice;
 use crate::call::gate::ModelGate;
 use crate::call::machine::Phrases;
+use crate::call::recorder::{OnChange, Recorder};
 use crate::call::services::CallServices;
 use crate::call::tts::voices::Voices;
 use crate::config::Config;
-use crate::db::{Database, DbHandle};
+use crate::dashboard;
+use crate::db::{Database, DbHandle, Write};
 use crate::dialogue::phrases;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::profile::BusinessProfile;
-use crate::jobs;
-use crate::jobs::summary::{Summaries, SummariesEnd, Wires};
+use crate::jobs::machine::Settings as JobSettings;
+use crate::jobs::messages::{Stop, Wake};
+use crate::jobs::recordings::House;
+use crate::jobs::retention::{Recordings, Retention};
+use crate::jobs::runner::JobRunner;
+use crate::jobs::summary::Writers;
+use crate::jobs::work::Work;
 use crate::observe::clock::unix_now;
 use crate::observe::feed::{Feed, FeedEvent};
 use crate::provider::http::{self, HttpClients};
@@ -23,14 +34,20 @@ use crate::provider::stt::deepgram::DeepgramStt;
 use crate::provider::tts::deepgram::DeepgramVoice;
 use crate::provider::tts::elevenlabs::ElevenLabsVoice;
 use crate::registry::actor::{OnEnded, Registry, limits};
-use crate::registry::messages::{CloseDoor, CountLive, ShutDown};
+use crate::registry::messages::{CloseDoor, CountLive, LimitCalls, ShutDown};
 use crate::registry::token::Tokens;
+use crate::session::live::Live;
 use crate::session::pace::Pace;
 use crate::session::services::Services;
+use crate::storage::store::Store;
 use crate::twilio::address::PublicAddress;
+use crate::twilio::rest::TwilioRest;
 use crate::twilio::signature::Verifier;
+use crate::twilio::tolls::TollGuard;
 use actix::{Actor, Addr, Arbiter};
 use actix_web::dev::ServerHandle;
+use actix_web::dev::Service as _;
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context as _;
 use secrecy::SecretString;
@@ -39,11 +56,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use utoipa_actix_web::AppExt as _;
 
 /// How long a shutdown waits for calls to let go.
 const LEAVE: Duration = Duration::from_secs(10);
-/// How long it waits for summaries under way.
-const SUMMARIES: Duration = Duration::from_secs(5);
+/// How long it waits for jobs under way.
+const JOBS: Duration = Duration::from_secs(5);
+/// How often changes of other replicas are looked for.
+const LOOK_FOR_CHANGES: Duration = Duration::from_secs(5);
+
 /// A running server.
 pub struct Server {
     /// Where it listens.
@@ -54,10 +75,15 @@ pub struct Server {
     pub db: DbHandle,
     /// What happens in its calls.
     pub feed: Feed,
+    gate: Arc<Gate>,
+    recorder: Option<Recorder>,
     database: Database,
     handle: ServerHandle,
     arbiter: Arbiter,
-    summaries: SummariesEnd,
+    /// Sees to it that changes are applied.
+    keeper: actix_rt::task::JoinHandle<()>,
+    jobs: Addr<JobRunner>,
+    jobs_arbiter: Arbiter,
     drain: Duration,
 }
 
@@ -69,6 +95,7 @@ struct Blueprint {
     extra_ca: Option<Vec<u8>>,
     db: DbHandle,
     feed: Feed,
+    recorder: Option<Recorder>,
 }
 
 /// Starts the server on `listener`. Everything it needs is checked here; an error names what is wrong.
@@ -87,43 +114,75 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     let database = open_database(&config).await?;
     let db = database.handle();
     let feed = Feed::default();
+    let profile = Arc::new(profile);
+    let live = Live::new(config.clone(), Arc::clone(&profile));
+    live.load(&db).await.context("the stored settings cannot be read")?;
+    let tolls = Arc::new(TollGuard::new(&config.outbound, &config.twilio.phone_number));
+    let recordings = Store::new(&config.recording).context("RECORDINGS_URL")?;
+    let recorder = start_recorder(&config, &db).await?;
     let workers = match config.server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
     };
     let blueprint = Blueprint {
         config: share_of(&config, workers),
-        profile: Arc::new(profile),
+        profile,
         extra_ca,
         db: db.clone(),
         feed: feed.clone(),
+        recorder: recorder.clone(),
     };
 
     let arbiter = Arbiter::new();
-    let (wires, summaries) = jobs::summary::wires();
-    let registry = start_registry(&arbiter, blueprint.clone(), wires).await?;
+    arbiter.spawn(crate::jobs::recordings::upload_all(db.clone(), recordings.clone()));
+    let jobs_arbiter = Arbiter::new();
+    let jobs = start_jobs(&jobs_arbiter, blueprint.clone(), recordings.clone()).await?;
+    let registry = start_registry(&arbiter, blueprint.clone(), jobs.clone()).await?;
     let started = Instant::now();
+    let gate = Arc::new(Gate::new(&config));
+    let factory_gate = Arc::clone(&gate);
+    arbiter.spawn(Arc::clone(&gate).keep_tidy());
     let timeout = Duration::from_millis(config.server.tcp_user_timeout_ms);
+    let keeper = keep_current(live.clone(), db.clone(), registry.clone(), &config);
     let factory_registry = registry.clone();
+    let factory_jobs = jobs.clone();
     let busy_words = busy_words(&blueprint.profile);
     let round = Duration::from_micros(blueprint.config.server.round_us);
     let server = HttpServer::new(move || {
         let pace = Rc::new(Pace::default());
         actix_rt::spawn(Rc::clone(&pace).run(round));
-        let services = Rc::new(Services {
+        let services = Services {
             call: Rc::new(blueprint.services()),
             registry: factory_registry.clone(),
+            jobs: factory_jobs.clone(),
             pace,
             tokens: tokens.clone(),
             verifier: Arc::clone(&verifier),
             address: public.clone(),
             busy_words: busy_words.clone(),
+            recordings: recordings.clone(),
             started,
-        });
-        App::new()
-            .app_data(web::Data::new(services))
+            rest: TwilioRest::new(blueprint.clients().http, &blueprint.config.twilio),
+            tolls: Arc::clone(&tolls),
+            live: live.clone(),
+        };
+        let workplace = Rc::new(live::Workplace::new(blueprint.clone(), workers, &live, services));
+        let (app, described) = App::new()
+            .into_utoipa_app()
+            .openapi(api::openapi::beginning())
+            .app_data(web::Data::from(Arc::clone(&factory_gate)))
+            .configure(api::routes)
+            .split_for_parts();
+        app.app_data(web::Data::new(Document::new(described)))
             .configure(api::voice::routes)
-            .route("/api/health", web::get().to(api::health::health))
+            .configure(dashboard::routes)
+            .default_service(web::to(api::openapi::no_route))
+            .wrap(from_fn(api::gate::guard))
+            // The outermost: nobody else has hold of the request yet.
+            .wrap_fn(move |mut request, service| {
+                request.add_data_container(workplace.data());
+                service.call(request)
+            })
     })
     .workers(workers)
     .disable_signals()
@@ -147,13 +206,17 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     tracing::info!(%address, workers, "server is up");
     Ok(Server {
         address,
+        gate,
         registry,
         db,
         feed,
+        recorder,
         database,
         handle,
         arbiter,
-        summaries,
+        keeper,
+        jobs,
+        jobs_arbiter,
         drain: Duration::from_millis(config.server.drain_ms),
     })
 }
@@ -163,7 +226,9 @@ impl Server {
     /// speak to a person are not waited for: another process hears how that ended. `hurry` ends the wait early; what
     /// was written is flushed all the same.
     pub async fn drain(self, hurry: impl Future<Output = ()>) {
+        self.gate.drain();
         self.registry.send(CloseDoor).await.ok();
+        self.feed.close();
         let until_empty = async {
             while self.registry.send(CountLive).await.is_ok_and(|live| live.here > 0) {
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -180,11 +245,22 @@ impl Server {
     /// Has live calls let go of their streams, so that another process can go on with them, and stops. What was
     /// written is flushed.
     pub async fn stop(self) {
+        self.feed.close();
+        self.keeper.abort();
+        self.gate.drain();
         if tokio::time::timeout(LEAVE, self.registry.send(ShutDown)).await.is_err() {
             tracing::warn!("calls did not leave in time");
         }
         self.handle.stop(true).await;
-        self.summaries.finish(SUMMARIES).await;
+        if let Some(recorder) = self.recorder
+            && web::block(move || recorder.close()).await.is_err()
+        {
+            tracing::error!("the recordings could not be closed");
+        }
+        if self.jobs.send(Stop { limit: JOBS }).await.is_err() {
+            tracing::error!("the runner of jobs is gone");
+        }
+        self.jobs_arbiter.stop();
         self.arbiter.stop();
         self.database.shutdown().await;
         tracing::info!("server is down");
@@ -220,6 +296,7 @@ pub async fn desk(config: Config, profile: BusinessProfile) -> anyhow::Result<De
         extra_ca,
         db: database.handle(),
         feed: Feed::default(),
+        recorder: None,
     };
     Ok(Desk { services: Rc::new(blueprint.services()), database })
 }
@@ -256,28 +333,98 @@ async fn open_database(config: &Config) -> anyhow::Result<Database> {
     .context("the database cannot be opened")
 }
 
+/// Applies what staff change where it does not come with a request. Where other replicas share the database, what was
+/// changed at them is looked for now and then.
+fn keep_current(
+    live: Live,
+    db: DbHandle,
+    registry: Addr<Registry>,
+    config: &Config,
+) -> actix_rt::task::JoinHandle<()> {
+    let shared = config.database.sqlite_path().is_none();
+    let mut changes = live.watch();
+    changes.mark_changed();
+    actix_rt::spawn(async move {
+        loop {
+            tokio::select! {
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    registry.do_send(LimitCalls(live.current().config.server.max_calls));
+                }
+                () = tokio::time::sleep(LOOK_FOR_CHANGES), if shared => {
+                    if let Err(error) = live.load(&db).await {
+                        tracing::warn!(%error, "changes of other replicas are not known");
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// Starts the recorder, if calls are recorded.
+async fn start_recorder(config: &Config, db: &DbHandle) -> anyhow::Result<Option<Recorder>> {
+    if !config.recording.enabled {
+        return Ok(None);
+    }
+    let (settings, db) = (config.recording.clone(), db.clone());
+    let on_change: OnChange = Box::new(move |recording| {
+        if let Err(refused) = db.record(Write::Recording { recording, at: unix_now() }) {
+            tracing::error!(error = %refused, "a recording's standing is not written");
+        }
+    });
+    let folder = settings.folder().to_owned();
+    let recorder = web::block(move || Recorder::start(&settings, on_change))
+        .await
+        .context("the recorder's thread was stopped")?
+        .with_context(|| format!("RECORDINGS_URL: no recording can be kept in {folder}"))?;
+    Ok(Some(recorder))
+}
+
 async fn start_registry(
     arbiter: &Arbiter,
     blueprint: Blueprint,
-    wires: Wires,
+    jobs: Addr<JobRunner>,
 ) -> anyhow::Result<Addr<Registry>> {
     let (tell, told) = tokio::sync::oneshot::channel();
     arbiter.spawn_fn(move || {
         let db = blueprint.db.clone();
         let feed = blueprint.feed.clone();
-        let model: Rc<dyn ChatModel> = blueprint.summary_model(&blueprint.clients());
-        let summaries = Summaries::new(db.clone(), model, wires);
-        summaries.take_up(unix_now());
+        let recorder = blueprint.recorder.clone();
         let on_ended: OnEnded = Box::new(move |facts, reason, _| {
+            if let Some(recorder) = &recorder {
+                recorder.finish(&facts.sid);
+            }
             feed.tell(FeedEvent::Ended { sid: facts.sid.clone(), reason });
-            summaries.write(facts.sid);
+            // A wish that finds the mailbox full is one of many that say the same.
+            let _ = jobs.try_send(Wake);
         });
-        // SQLite's file is ours alone; a server's database may have other replicas at it.
-        let shared = blueprint.config.database.sqlite_path().is_none();
-        let registry = Registry::new(limits(&blueprint.config), db, shared, on_ended).start();
+        let registry = Registry::new(limits(&blueprint.config), db, blueprint.is_shared(), on_ended).start();
         let _ = tell.send(registry);
     });
     told.await.context("the registry's thread was stopped")
+}
+
+async fn start_jobs(
+    arbiter: &Arbiter,
+    blueprint: Blueprint,
+    store: Store,
+) -> anyhow::Result<Addr<JobRunner>> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    arbiter.spawn_fn(move || {
+        let config = &blueprint.config;
+        let recordings: Rc<dyn Recordings> = Rc::new(House { db: blueprint.db.clone(), store });
+        let work = Work {
+            db: blueprint.db.clone(),
+            writers: Writers::new(blueprint.summary_models(&blueprint.clients())),
+            retention: Retention::new(config.retention.clone(), Some(recordings)),
+            prices: config.prices.clone(),
+        };
+        let runner = JobRunner::new(JobSettings::from(&config.jobs), work, !blueprint.is_shared()).start();
+        let _ = tell.send(runner);
+    });
+    told.await.context("the jobs' thread was stopped")
 }
 
 fn connect_timeout(config: &Config) -> Duration {
@@ -342,33 +489,26 @@ impl Blueprint {
         )
     }
 
+    /// The models that write summaries: the one for that, and where the primary host fails, the fallback's own.
+    fn summary_models(&self, clients: &HttpClients) -> Vec<Rc<dyn ChatModel>> {
+        let llm = &self.config.llm;
+        let fallback = llm.fallback.clone().map(|host| -> Rc<dyn ChatModel> {
+            Rc::new(OpenAiModel::new(host, Limits::from(llm), clients.http.clone()))
+        });
+        std::iter::once(self.summary_model(clients)).chain(fallback).collect()
+    }
+
+    /// Whether other replicas may be at the database. SQLite's file is ours alone.
+    fn is_shared(&self) -> bool {
+        self.config.database.sqlite_path().is_none()
+    }
+
     /// What the calls of this thread share.
     fn services(&self) -> CallServices {
         let clients = self.clients();
         let config = Rc::new(self.config.clone());
         let stt = Rc::new(config.stt.clone());
-        let tts = Rc::new(config.tts.clone());
-        let pcm = Rc::new(|rate: u32| -> Converter {
-            let mut converter = PcmToMulaw::new(rate);
-            Box::new(move |bytes: &[u8]| {
-                let mut out = Vec::new();
-                if let Some(converter) = &mut converter {
-                    if bytes.is_empty() {
-                        converter.finish(&mut out);
-                    } else {
-                        converter.push(bytes, &mut out);
-                    }
-                }
-                out
-            })
-        });
-        let voices = Voices::new(
-            vec![
-                Rc::new(ElevenLabsVoice::new(Rc::clone(&tts), clients.http.clone(), pcm)),
-                Rc::new(DeepgramVoice::new(Rc::clone(&stt), Rc::clone(&tts), clients.http.clone())),
-            ],
-            &config.tts,
-        );
+        let voices = self.voices(&config, &clients);
         let voice = |host: crate::config::llm::HostConfig| Voice {
             model: Rc::new(OpenAiModel::new(host, Limits::from(&config.llm), clients.http.clone())),
             gate: Rc::new(ModelGate::new(&config.llm)),
@@ -387,9 +527,37 @@ impl Blueprint {
             fallback: config.llm.fallback.clone().map(voice),
             summary_model: self.summary_model(&clients),
             db: self.db.clone(),
+            recorder: self.recorder.clone(),
             feed: self.feed.clone(),
             config: Rc::clone(&config),
         }
+    }
+
+    /// The voices of this thread.
+    fn voices(&self, config: &Config, clients: &HttpClients) -> Rc<Voices> {
+        let stt = Rc::new(config.stt.clone());
+        let tts = Rc::new(config.tts.clone());
+        let pcm = Rc::new(|rate: u32| -> Converter {
+            let mut converter = PcmToMulaw::new(rate);
+            Box::new(move |bytes: &[u8]| {
+                let mut out = Vec::new();
+                if let Some(converter) = &mut converter {
+                    if bytes.is_empty() {
+                        converter.finish(&mut out);
+                    } else {
+                        converter.push(bytes, &mut out);
+                    }
+                }
+                out
+            })
+        });
+        Voices::new(
+            vec![
+                Rc::new(ElevenLabsVoice::new(Rc::clone(&tts), clients.http.clone(), pcm)),
+                Rc::new(DeepgramVoice::new(stt, Rc::clone(&tts), clients.http.clone())),
+            ],
+            &config.tts,
+        )
     }
 }
 

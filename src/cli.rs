@@ -1,5 +1,6 @@
 //! The command line: what can be asked for. `main` is one `match` over `Command`.
 
+pub mod access;
 pub mod chat;
 pub mod check_config;
 pub mod data;
@@ -10,6 +11,7 @@ pub mod serve;
 pub mod simulate;
 pub mod stack;
 
+use crate::domain::staff::{Role, Scope};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -52,11 +54,89 @@ pub enum Command {
     /// Bring the database to this version's shape
     Migrate,
     /// Fill an empty database with examples
-    Seed,
+    ///
+    /// Without options a few, for a first look; with `--calls` very many, to try out how it behaves at that size.
+    Seed(SeedArgs),
     /// Take over a prototype's database
     ///
     /// Copies customers, appointments and calls from the prototype's SQLite file. The file itself is never altered.
     Import(ImportArgs),
+    /// Make, list or revoke keys of programs that use the API
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Make, list or change users of the dashboard
+    #[command(subcommand)]
+    Users(UsersCommand),
+}
+
+/// What to do with keys.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key and print it, this once
+    Create(NewKeyArgs),
+    /// List the keys, without the keys themselves
+    List,
+    /// Revoke a key, for good
+    Revoke(KeyId),
+}
+
+/// Options of `keys create`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct NewKeyArgs {
+    /// What it may do: read, call (change data, act on calls), admin (decide who may do what)
+    #[arg(long, value_name = "SCOPE", value_parser = scope)]
+    pub scope: Scope,
+    /// What it is for
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+}
+
+/// Which key.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct KeyId {
+    /// The key's number, as listed
+    #[arg(value_name = "ID")]
+    pub id: i64,
+}
+
+/// What to do with users.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum UsersCommand {
+    /// Make a user and print a one-time password
+    Create(NewUserArgs),
+    /// List the users
+    List,
+    /// Give a user a new one-time password and sign them out
+    Password(UserName),
+    /// Sign a user out and let them in no more
+    Disable(UserName),
+}
+
+/// Options of `users create`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct NewUserArgs {
+    /// The name they sign in with
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// What they may do: viewer, staff, admin
+    #[arg(long, value_name = "ROLE", value_parser = role)]
+    pub role: Role,
+}
+
+/// Which user.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct UserName {
+    /// The name they sign in with
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    Scope::from_word(text).ok_or_else(|| "one of read, call, admin".to_owned())
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    Role::from_word(text).ok_or_else(|| "one of viewer, staff, admin".to_owned())
 }
 
 /// Options of `demo`.
@@ -79,6 +159,17 @@ pub struct ChatArgs {
     /// Another business than the barbershop
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
+}
+
+/// Options of `seed`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeedArgs {
+    /// Sample calls there are to be
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    pub calls: u32,
+    /// Sample customers there are to be
+    #[arg(long, value_name = "M", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=900_000))]
+    pub customers: u32,
 }
 
 /// Options of `import`.
@@ -201,8 +292,25 @@ mod tests {
             ("chat --profile p.json", Command::Chat(ChatArgs { profile: Some("p.json".into()) })),
             ("check-config", Command::CheckConfig),
             ("migrate", Command::Migrate),
-            ("seed", Command::Seed),
+            ("seed", Command::Seed(SeedArgs::default())),
+            ("seed --calls 9 --customers 4", Command::Seed(SeedArgs { calls: 9, customers: 4 })),
             ("import old.db", Command::Import(ImportArgs { file: "old.db".into() })),
+            (
+                "keys create --scope read --name till",
+                Command::Keys(KeysCommand::Create(NewKeyArgs { scope: Scope::Read, name: "till".into() })),
+            ),
+            ("keys list", Command::Keys(KeysCommand::List)),
+            ("keys revoke 3", Command::Keys(KeysCommand::Revoke(KeyId { id: 3 }))),
+            (
+                "users create maria --role admin",
+                Command::Users(UsersCommand::Create(NewUserArgs { name: "maria".into(), role: Role::Admin })),
+            ),
+            ("users list", Command::Users(UsersCommand::List)),
+            (
+                "users password maria",
+                Command::Users(UsersCommand::Password(UserName { name: "maria".into() })),
+            ),
+            ("users disable maria", Command::Users(UsersCommand::Disable(UserName { name: "maria".into() }))),
         ] {
             assert_eq!(read(line).unwrap(), want, "{line}");
         }
@@ -210,9 +318,16 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_is_refused() {
-        for line in
-            ["sing", "import", "simulate", "simulate call", "simulate load --calls 0", "demo --port 70000"]
-        {
+        for line in [
+            "keys create --scope all --name x",
+            "users create x",
+            "sing",
+            "import",
+            "simulate",
+            "simulate call",
+            "simulate load --calls 0",
+            "demo --port 70000",
+        ] {
             assert!(read(line).is_err(), "{line}");
         }
     }

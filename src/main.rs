@@ -30,7 +30,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Migrate => cli::data::migrate(&cli::environment::read()),
-        Command::Seed => cli::data::fill(&cli::environment::read()),
+        Command::Seed(seed) => cli::data::fill(&seed, &cli::environment::read()),
+        Command::Keys(keys) => cli::access::keys_command(&cli::environment::read(), &keys),
+        Command::Users(users) => cli::access::users_command(&cli::environment::read(), &users),
         Command::Import(old) => cli::data::take_over(&cli::environment::read(), &old.file),
     }
 }

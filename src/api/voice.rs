@@ -4,21 +4,24 @@
 //! Every request is signed by Twilio and checked against the configured address. Answers come from memory: a webhook
 //! never waits for a vendor.
 
+use super::gate::Gate;
+use super::test_calls;
 use crate::domain::call::{CallFacts, CallKind, CallStatus, Direction, EndReason};
 use crate::domain::ids::{AdmissionId, CallSid};
 use crate::domain::phone::PhoneNumber;
 use crate::observe::clock::unix_now;
-use crate::registry::messages::{Admit, Finish, GoOn, StatusCame};
+use crate::registry::messages::{Admit, Finish, GoOn, Placed, StatusCame};
 use crate::registry::roster::{Admitted, DialResult, NewCall, Onward};
 use crate::registry::token::Claims;
+use crate::session;
+use crate::session::actor::{Door, TOKEN_PARAMETER};
 use crate::session::services::Services;
-use crate::session::{self, actor::TOKEN_PARAMETER};
-use crate::twilio::address::LAST_RESORT_QUERY;
+use crate::twilio::address::{ADMISSION_KEY, LAST_RESORT_QUERY};
 use crate::twilio::signature::{SETTINGS_HEADER, SIGNATURE_HEADER, SignatureHeaders};
 use crate::twilio::twiml::{self, Dial, Say, Twiml};
 use crate::twilio::webhook::{Form, LegDirection, StreamEvent, StreamStatus, VoiceRequest};
 use actix_web::http::StatusCode;
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use std::rc::Rc;
@@ -67,6 +70,18 @@ fn signed_form(services: &Services, request: &HttpRequest, body: &[u8]) -> Resul
         },
     )?;
     Ok(form)
+}
+
+/// The answer to a request that nobody of ours signed: the status, or, when there are many, when to come again.
+fn refused(request: &HttpRequest, status: StatusCode) -> HttpResponse {
+    let wait = request.app_data::<web::Data<Gate>>().and_then(|gate| {
+        let address = gate.address(request.peer_addr().map(|peer| peer.ip()), request.headers());
+        gate.unsigned_voice(address).err()
+    });
+    match wait {
+        Some(wait) => HttpResponse::TooManyRequests().insert_header((RETRY_AFTER, wait.to_string())).finish(),
+        None => HttpResponse::new(status),
+    }
 }
 
 fn voice_request(
@@ -126,10 +141,17 @@ fn apology_document(services: &Services) -> HttpResponse {
     xml(twiml::say_and_hangup(say(services, &services.phrases.apology_goodbye)))
 }
 
-/// The document that rings the business's person; an apology where there is none. `action` is asked afterwards.
-fn dial_document(services: &Services, words: Option<&str>, action: &str) -> HttpResponse {
-    let Some(number) = &services.transfer_number else { return apology_document(services) };
-    let mut dial = Dial::new(number.clone()).action(action).timeout_s(DIAL_TIMEOUT_S);
+/// The document that rings a person, the business's own if no other is given; an apology where there is none. `action` is asked afterwards.
+fn dial_document(
+    services: &Services,
+    to: Option<PhoneNumber>,
+    words: Option<&str>,
+    action: &str,
+) -> HttpResponse {
+    let Some(number) = to.or_else(|| services.transfer_number.clone()) else {
+        return apology_document(services);
+    };
+    let mut dial = Dial::new(number).action(action).timeout_s(DIAL_TIMEOUT_S);
     if let Ok(ours) = PhoneNumber::from_e164(&services.config.twilio.phone_number) {
         dial = dial.caller_id(ours);
     }
@@ -139,14 +161,14 @@ fn dial_document(services: &Services, words: Option<&str>, action: &str) -> Http
 /// The way out where we cannot go on: a person, else an apology.
 fn last_resort_document(services: &Services) -> HttpResponse {
     let action = services.address.go_on_after_last_resort();
-    dial_document(services, Some(&services.phrases.apology_transfer), &action)
+    dial_document(services, None, Some(&services.phrases.apology_transfer), &action)
 }
 
 /// The document for a call that was let in before.
 fn onward_document(services: &Services, sid: &CallSid, onward: Onward, unanswered: bool) -> HttpResponse {
     match onward {
         Onward::Reconnect(facts) => stream_document(services, &facts),
-        Onward::Dial { say } => dial_document(services, say.as_deref(), &services.address.go_on()),
+        Onward::Dial { say, to } => dial_document(services, to, say.as_deref(), &services.address.go_on()),
         Onward::HangUp { say: Some(words) } => xml(twiml::say_and_hangup(say(services, &words))),
         // The caller waited for somebody who did not come: never without a word.
         Onward::HangUp { say: None } | Onward::Unknown if unanswered => apology_document(services),
@@ -160,13 +182,35 @@ fn onward_document(services: &Services, sid: &CallSid, onward: Onward, unanswere
     }
 }
 
+/// A call that we placed is named by its admission in each request about it, for the first of them may come before
+/// Twilio's answer to us.
+fn join_placed(services: &Services, request: &HttpRequest, voice: &VoiceRequest) {
+    let named = form_urlencoded::parse(request.query_string().as_bytes())
+        .find(|(key, _)| key == ADMISSION_KEY)
+        .map(|(_, admission)| AdmissionId::new(admission.as_ref()));
+    if let Some(admission) = named {
+        services.registry.do_send(Placed { admission, sid: voice.call_sid.clone() });
+    }
+}
+
 /// `POST /voice/incoming`: a call asks to be let in.
-async fn incoming(services: Shared, request: HttpRequest, body: Bytes) -> HttpResponse {
+async fn incoming(
+    services: Shared,
+    gate: web::Data<Gate>,
+    request: HttpRequest,
+    body: Bytes,
+) -> HttpResponse {
     let voice = match voice_request(&services, &request, &body) {
         Ok(voice) => voice,
-        Err(status) => return HttpResponse::new(status),
+        Err(status) => return refused(&request, status),
     };
+    join_placed(&services, &request, &voice);
     let outbound = matches!(voice.direction, Some(LegDirection::OutboundApi | LegDirection::OutboundDial));
+    let own = voice.own_party().as_raw();
+    if !outbound && !gate.lets_call(voice.other_party().number().map(PhoneNumber::as_str), &own) {
+        tracing::warn!(call.id = %voice.call_sid, "call refused: too many from its number or to ours");
+        return xml(twiml::say_and_hangup(say(&services, &services.busy_words)));
+    }
     let call = NewCall {
         sid: voice.call_sid.clone(),
         kind: CallKind::Twilio,
@@ -197,7 +241,7 @@ async fn incoming(services: Shared, request: HttpRequest, body: Bytes) -> HttpRe
 async fn go_on(services: Shared, request: HttpRequest, body: Bytes) -> HttpResponse {
     let voice = match voice_request(&services, &request, &body) {
         Ok(voice) => voice,
-        Err(status) => return HttpResponse::new(status),
+        Err(status) => return refused(&request, status),
     };
     let sid = voice.call_sid.clone();
     let dial = voice
@@ -222,8 +266,9 @@ async fn go_on(services: Shared, request: HttpRequest, body: Bytes) -> HttpRespo
 async fn status(services: Shared, request: HttpRequest, body: Bytes) -> HttpResponse {
     let voice = match voice_request(&services, &request, &body) {
         Ok(voice) => voice,
-        Err(status) => return HttpResponse::new(status),
+        Err(status) => return refused(&request, status),
     };
+    join_placed(&services, &request, &voice);
     // A dialled person's leg has a status of its own, which does not end the caller's.
     if let (Some(status), None) = (voice.status, &voice.parent_call_sid) {
         services.registry.do_send(StatusCame { sid: voice.call_sid, status });
@@ -235,7 +280,7 @@ async fn status(services: Shared, request: HttpRequest, body: Bytes) -> HttpResp
 async fn stream_status(services: Shared, request: HttpRequest, body: Bytes) -> HttpResponse {
     let form = match signed_form(&services, &request, &body) {
         Ok(form) => form,
-        Err(status) => return HttpResponse::new(status),
+        Err(status) => return refused(&request, status),
     };
     match StreamStatus::from_form(&form) {
         Ok(status) => {
@@ -264,20 +309,24 @@ async fn fallback(services: Shared, request: HttpRequest, body: Bytes) -> HttpRe
             tracing::error!(call.id = %voice.call_sid, code = ?voice.error_code, "Twilio uses the fallback");
             last_resort_document(&services)
         }
-        Err(status) => HttpResponse::new(status),
+        Err(status) => refused(&request, status),
     }
 }
 
-/// `GET /voice/stream`: Twilio's WebSocket.
+/// `GET /voice/stream`: Twilio's WebSocket, or that of a test call from a browser.
 async fn open_stream(
     services: Shared,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, actix_web::Error> {
+    if request.query_string() == test_calls::STREAM_QUERY {
+        let gate = test_calls::gate_of(&request).await?;
+        return session::open(Rc::clone(&services), gate, &request, payload);
+    }
     let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
     if let Err(error) = services.verifier.verify_handshake(target, signature_headers(request.headers())) {
         tracing::warn!(code = error.code(), "stream refused");
-        return Ok(HttpResponse::Forbidden().finish());
+        return Ok(refused(&request, StatusCode::FORBIDDEN));
     }
-    session::open(Rc::clone(&services), &request, payload)
+    session::open(Rc::clone(&services), Door::Twilio, &request, payload)
 }

@@ -2,6 +2,7 @@
 //!
 //! A call's audio is mono G.711 mu-law at 8 kHz throughout: one byte per sample, eight bytes per millisecond.
 
+pub mod align;
 pub mod fir;
 pub mod frame;
 pub mod mulaw;

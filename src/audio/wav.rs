@@ -1,4 +1,6 @@
-//! Reading WAV files: 16-bit PCM, as speech synthesisers write it.
+//! WAV files: 16-bit PCM, as speech synthesisers write it, is read here; recordings have a form of their own.
+
+pub mod stereo;
 
 /// Audio read from a WAV file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -249,7 +249,8 @@ impl Grid {
             .iter()
             .any(|(from, to, whose)| *from < end && start < *to && whose.as_deref().is_none_or(same));
         let buffered = end.saturating_add(i64::from(profile.buffer_minutes).saturating_mul(MINUTE_MS));
-        !paused && !busy.iter().any(|b| b.from.0 < buffered && start < b.to.0 && same(&b.staff))
+        let theirs = |other: &str| other.is_empty() || same(other);
+        !paused && !busy.iter().any(|b| b.from.0 < buffered && start < b.to.0 && theirs(&b.staff))
     }
 }
 

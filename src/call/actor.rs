@@ -6,19 +6,24 @@
 use super::children::{Children, Home};
 use super::machine::{CallMachine, Child, Effect, Event, Setup, Timer};
 use super::media::Media;
-use super::messages::{CallLeft, CloseStream, Departure, EndCall, InjectFault, StreamEvent};
+use super::messages::{CallLeft, CloseStream, Departure, EndCall, InjectFault, StaffOrder, StreamEvent};
+use super::recorder::Begins;
 use super::services::CallServices;
 use super::supervision::{RestartPolicy, Verdict, spawn_guarded};
-use crate::call::dialogue::messages::DialogueEvent;
+use crate::audio::wav::stereo::Side;
+use crate::call::dialogue::messages::{DialogueEvent, Thought};
 use crate::call::stt::messages::SttEvent;
 use crate::call::tts::messages::TtsEvent;
 use crate::db::Write;
 use crate::dialogue::phrases;
+use crate::dialogue::prompt::Outbound;
 use crate::domain::appointment::Customer;
 use crate::domain::audit::AuditEvent;
-use crate::domain::call::CallFacts;
+use crate::domain::call::{CallFacts, CallKind, Direction};
 use crate::domain::ids::Generation;
+use crate::domain::time::CallTime;
 use crate::domain::turn::ResumeState;
+use crate::domain::usage::{Item, Used, day_of};
 use crate::observe::clock::unix_now;
 use crate::observe::feed::FeedEvent;
 use actix::{
@@ -28,6 +33,7 @@ use actix::{
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a stream, three children and the registry may have waiting: marks and sentences of one reply, and control.
@@ -61,6 +67,15 @@ pub struct CallLines {
     pub died: Box<dyn FnOnce()>,
 }
 
+/// What a call begins with.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// What went before, if it is resumed and that is at hand.
+    pub resume: Option<Box<ResumeState>>,
+    /// Why we placed it, if we did.
+    pub brief: Option<Arc<Outbound>>,
+}
+
 /// What the actor learns before it greets.
 struct Prepared {
     customer: Option<Customer>,
@@ -79,10 +94,17 @@ pub struct CallActor {
     /// What came before the machine was there; a handful of control messages at most.
     early: Vec<Event>,
     resume: Option<Box<ResumeState>>,
+    brief: Option<Arc<Outbound>>,
     customer: Option<Customer>,
     children: Children,
     policies: HashMap<Child, RestartPolicy>,
     timers: HashMap<Timer, SpawnHandle>,
+    /// What the call has cost so far, in millionths.
+    spent: i64,
+    /// What the day had cost when that was last looked at, and what this call has added to it since.
+    day_spent: i64,
+    /// Until when the call's time on the telephone network is counted.
+    counted_until: CallTime,
 }
 
 impl CallActor {
@@ -90,7 +112,7 @@ impl CallActor {
     pub fn start(
         services: Rc<CallServices>,
         facts: CallFacts,
-        resume: Option<Box<ResumeState>>,
+        opening: Opening,
         media: Rc<Media>,
         lines: CallLines,
     ) -> Addr<Self> {
@@ -115,11 +137,15 @@ impl CallActor {
             left: Rc::clone(&left),
             machine: None,
             early: Vec::new(),
-            resume,
+            resume: opening.resume,
+            brief: opening.brief,
             customer: None,
             children: Children::default(),
             policies,
             timers: HashMap::new(),
+            spent: 0,
+            day_spent: 0,
+            counted_until: CallTime::ZERO,
         };
         let died = lines.died;
         let (address, _task) = spawn_guarded(actor, MAILBOX, move |panicked| {
@@ -138,6 +164,7 @@ impl CallActor {
             facts: self.facts.clone(),
             media: Rc::clone(&self.media),
             customer: self.customer.clone(),
+            brief: self.brief.clone(),
             call: ctx.address(),
         }
     }
@@ -188,9 +215,11 @@ impl CallActor {
         let machine = CallMachine::new(Setup {
             config: services.config.call.clone(),
             phrases: services.phrases.clone(),
-            can_transfer: services.transfer_number.is_some(),
+            // A browser has no line that could be put through.
+            can_transfer: services.transfer_number.is_some() && self.facts.kind != CallKind::Browser,
             zero_for_person: services.profile.zero_asks_for_a_person,
-            notice: None,
+            record: services.recorder.is_some(),
+            notice: services.recorder.as_ref().and(services.profile.recording_notice.clone()),
             epoch: self.facts.epoch,
             resume: prepared.resume,
             keep_turns: services.config.llm.history_turns.saturating_mul(2),
@@ -199,12 +228,22 @@ impl CallActor {
         self.machine = Some(machine);
         let home = self.home(ctx);
         self.children.start_mind(&home, state.as_ref());
-        let greeting = phrases::greeting(&services.profile, name.as_deref());
+        let purpose = self.brief.as_ref().and_then(|brief| brief.purpose.as_deref());
+        let greeting = match self.facts.direction {
+            Direction::Inbound => phrases::greeting(&services.profile, name.as_deref()),
+            Direction::Outbound => phrases::outbound_greeting(&services.profile, name.as_deref(), purpose),
+        };
+        let brief = self.brief.as_ref().filter(|_| !resumed).and_then(|brief| why_we_ring(brief));
         // In the order in which they came: a voice that was lost and replaced meanwhile must not greet twice.
         for event in std::mem::take(&mut self.early) {
             self.step(event, ctx);
         }
+        if let Some(fact) = brief {
+            // Kept with the call: another process that goes on with it has nothing else to know it by.
+            self.step(Event::Thought(Thought::Fact(fact)), ctx);
+        }
         self.step(Event::Begin { greeting }, ctx);
+        self.watch_spending(ctx);
     }
 
     fn step(&mut self, event: Event, ctx: &mut Context<Self>) {
@@ -232,6 +271,7 @@ impl CallActor {
             Effect::StopAnswer { reply, fate } => self.children.stop_answer(reply, fate),
             Effect::AnswerHeard { reply, text } => self.children.answer_heard(reply, text),
             Effect::Said { reply, heard } => self.children.said(reply, heard),
+            Effect::Overheard { text } => self.children.overheard(text),
             Effect::Finalize => self.children.finalize(),
             Effect::FinishListening => self.children.finish_listening(),
             Effect::SetTimer(timer, after) => {
@@ -252,9 +292,18 @@ impl CallActor {
                 self.services.feed.tell(FeedEvent::Turn { sid: self.facts.sid.clone(), turn: turn.clone() });
                 self.write(Write::Turn { sid: self.facts.sid.clone(), epoch: self.facts.epoch, turn });
             }
+            Effect::StartRecording { since_start_ms } => self.start_recording(since_start_ms),
+            Effect::Silence { from, to } => self.media.mute_recording(Side::Caller, from, to),
             Effect::SaveState => self.save_state(),
             Effect::Audit(event) => self.audit(event),
             Effect::Leave(departure) => self.leave(departure, ctx),
+        }
+    }
+
+    fn start_recording(&self, since_start_ms: u64) {
+        if let Some(recorder) = &self.services.recorder {
+            let begins = Begins { at: unix_now(), clock: self.media.now(), since_start_ms };
+            self.media.record(recorder.record(&self.facts.sid, self.facts.admitted_at, begins));
         }
     }
 
@@ -283,7 +332,56 @@ impl CallActor {
         }
     }
 
+    /// Writes down what was used since the last time. Says whether as much was spent as may be.
+    fn count(&mut self) -> bool {
+        let now = self.media.now();
+        let meter = self.media.meter();
+        let prices = &self.services.config.prices;
+        if self.facts.kind == CallKind::Twilio {
+            let ms = u64::try_from(now.since(self.counted_until).as_millis()).unwrap_or(u64::MAX);
+            meter.add(Item::CarrierMs, "", ms);
+        }
+        self.counted_until = now;
+        let used: Vec<Used> = meter
+            .take()
+            .into_iter()
+            .map(|(item, model, amount)| {
+                let micros = prices.micros(item, &model, amount);
+                Used { item, model, amount, micros }
+            })
+            .collect();
+        if !used.is_empty() {
+            let micros = used.iter().fold(0_i64, |sum, used| sum.saturating_add(used.micros));
+            self.spent = self.spent.saturating_add(micros);
+            self.day_spent = self.day_spent.saturating_add(micros);
+            self.write(Write::Usage { sid: self.facts.sid.clone(), day: day_of(unix_now()), used });
+        }
+        prices.call_cap_micros().is_some_and(|cap| self.spent >= cap)
+            || prices.day_cap_micros().is_some_and(|cap| self.day_spent >= cap)
+    }
+
+    /// Counts what was used, and ends a call that costs too much. What other calls of the day cost is asked for where a
+    /// day has its limit.
+    fn watch_spending(&mut self, ctx: &mut Context<Self>) {
+        if self.count() {
+            self.step(Event::SpendCap, ctx);
+        }
+        if self.services.config.prices.day_cap.is_some() {
+            let db = self.services.db.clone();
+            let asked = async move { db.spent_on(day_of(unix_now())).await };
+            ctx.spawn(asked.into_actor(self).map(|spent, this, ctx| {
+                if let Ok(spent) = spent {
+                    this.day_spent = spent;
+                    if this.services.config.prices.day_cap_micros().is_some_and(|cap| spent >= cap) {
+                        this.step(Event::SpendCap, ctx);
+                    }
+                }
+            }));
+        }
+    }
+
     fn leave(&mut self, departure: Departure, ctx: &mut Context<Self>) {
+        self.count();
         self.save_state();
         self.left.set(true);
         let (outcome, resume) = match &self.machine {
@@ -298,6 +396,8 @@ impl CallActor {
         if dropped > 0 {
             self.audit(AuditEvent::new("stt.audio_dropped", serde_json::json!({ "bytes": dropped })));
         }
+        // Before the registry hears of it: what is recorded of this stream lies before whatever comes of that.
+        self.media.stop_recording();
         tracing::info!(call.id = %self.facts.sid, ?departure, "call leaves its actor");
         self.registry.do_send(CallLeft {
             sid: self.facts.sid.clone(),
@@ -326,6 +426,12 @@ impl CallActor {
     }
 }
 
+/// Why a call was placed, as a fact.
+fn why_we_ring(brief: &Outbound) -> Option<String> {
+    let text = [&brief.purpose, &brief.context].into_iter().flatten().map(|t| t.trim()).collect::<Vec<_>>();
+    (!text.is_empty()).then(|| format!("We placed this call: {}", text.join(". ")))
+}
+
 impl Actor for CallActor {
     type Context = Context<Self>;
 
@@ -340,6 +446,9 @@ impl Actor for CallActor {
         ));
         self.prepare(ctx);
         ctx.run_interval(PULSE, |this, ctx| {
+            if this.machine.is_some() {
+                this.watch_spending(ctx);
+            }
             if !this.stream.connected() {
                 this.step(Event::Stream(StreamEvent::Broke), ctx);
             }
@@ -376,6 +485,15 @@ impl Handler<EndCall> for CallActor {
         } else {
             self.leave(Departure::Ended { reason }, ctx);
         }
+    }
+}
+
+impl Handler<StaffOrder> for CallActor {
+    type Result = ();
+
+    fn handle(&mut self, order: StaffOrder, ctx: &mut Self::Context) {
+        tracing::info!(call.id = %self.facts.sid, order = order.as_str(), "staff take part in a call");
+        self.step(Event::Staff(order), ctx);
     }
 }
 

@@ -12,6 +12,7 @@ use super::stt::messages as ear;
 use super::supervision::spawn_guarded;
 use super::tts::actor::TtsActor;
 use super::tts::messages as voice;
+use crate::dialogue::prompt::Outbound;
 use crate::domain::appointment::Customer;
 use crate::domain::call::CallFacts;
 use crate::domain::ids::{Generation, ReplyId};
@@ -20,6 +21,7 @@ use actix::Addr;
 use actix::dev::ToEnvelope;
 use actix::{Actor, Context, Handler, Message};
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 /// What a child needs to be started.
@@ -32,6 +34,8 @@ pub struct Home {
     pub media: Rc<Media>,
     /// Who calls, if known.
     pub customer: Option<Customer>,
+    /// Why we placed it, if we did.
+    pub brief: Option<Arc<Outbound>>,
     /// The parent.
     pub call: Addr<CallActor>,
 }
@@ -161,7 +165,9 @@ impl Children {
             services: &home.services,
             facts: &home.facts,
             customer: home.customer.as_ref(),
+            brief: home.brief.as_deref(),
             events: home.call.clone().recipient(),
+            meter: home.media.meter(),
             t0: home.media.t0(),
         };
         let actor = super::mind::make(generation, whose, state);
@@ -196,6 +202,11 @@ impl Children {
     /// Tells what the bot said of its own accord.
     pub fn said(&self, reply: ReplyId, heard: String) {
         self.mind.tell(mind::Said { reply, heard });
+    }
+
+    /// Tells what the caller said and somebody else has answered.
+    pub fn overheard(&self, text: String) {
+        self.mind.tell(mind::Overheard { text });
     }
 
     /// Has what was heard settled.

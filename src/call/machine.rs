@@ -6,11 +6,13 @@
 mod caller;
 mod end;
 mod failure;
+mod recording;
+mod staff;
 mod thought;
 mod time;
 mod voice;
 
-use super::messages::{Departure, NextStep, StreamEvent, UNANSWERED};
+use super::messages::{Departure, NextStep, StaffOrder, StreamEvent, UNANSWERED};
 use super::playback::{Playback, Played, join_words};
 use super::reply::{After, Kind, Reply};
 use super::turn::BargeInRules;
@@ -23,6 +25,7 @@ use crate::domain::call::{EndReason, Outcome};
 use crate::domain::ids::{Epoch, ReplyId};
 use crate::domain::time::CallTime;
 use crate::domain::turn::{ResumeState, Speaker, StageLatencies, TurnRecord};
+use recording::CardWatch;
 use serde_json::json;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -96,6 +99,10 @@ pub enum Event {
     ChildUp(Child),
     /// A child cannot be kept alive.
     ChildGone(Child),
+    /// Staff want something.
+    Staff(StaffOrder),
+    /// As much money as is allowed was spent.
+    SpendCap,
     /// The call is to end now.
     End(EndReason),
 }
@@ -146,6 +153,11 @@ pub enum Effect {
         /// The words heard.
         heard: String,
     },
+    /// The mind learns what the caller said and somebody else has answered.
+    Overheard {
+        /// The words.
+        text: String,
+    },
     /// The ear settles what it has.
     Finalize,
     /// The ear delivers its last words and stops.
@@ -156,6 +168,18 @@ pub enum Effect {
     CancelTimer(Timer),
     /// A turn is written, or written again.
     Record(TurnRecord),
+    /// Both sides are recorded from now on.
+    StartRecording {
+        /// Milliseconds since the call's start, as turns are timed.
+        since_start_ms: u64,
+    },
+    /// What was recorded of the caller between two times is silenced.
+    Silence {
+        /// From here.
+        from: CallTime,
+        /// To here.
+        to: CallTime,
+    },
     /// What is needed to resume has changed beyond the turns.
     SaveState,
     /// A row of the audit trail is written.
@@ -204,7 +228,9 @@ pub struct Setup {
     pub can_transfer: bool,
     /// Whether the key `0` asks for a person.
     pub zero_for_person: bool,
-    /// Spoken before the greeting, not to be interrupted.
+    /// Whether the call is recorded.
+    pub record: bool,
+    /// Spoken before anything is recorded and before the greeting, not to be interrupted.
     pub notice: Option<String>,
     /// Which owner of the call this is; from the second on, the call is a resumed one.
     pub epoch: Epoch,
@@ -227,7 +253,7 @@ enum Phase {
 }
 
 /// A turn of the caller's that is being answered, or will be once the caller is done.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct OpenTurn {
     n: u32,
     text: String,
@@ -259,6 +285,8 @@ pub struct CallMachine {
     ear_done: bool,
     mind_down: bool,
     voice_down: bool,
+    /// Staff have the word: the bot answers nothing.
+    muted: bool,
     digits: String,
     idle_prompts_made: u32,
     fillers_made: usize,
@@ -270,6 +298,11 @@ pub struct CallMachine {
     elapsed_before_ms: u64,
     breaks: u32,
     resumed: bool,
+    /// The notice, while it is being said.
+    notice: Option<ReplyId>,
+    /// Whether the caller was told, in this stream or an earlier one, or need not be.
+    notified: bool,
+    cards: CardWatch,
 }
 
 /// Numbers of turns set aside for each owner of a call.
@@ -310,6 +343,7 @@ impl CallMachine {
             ear_done: false,
             mind_down: false,
             voice_down: false,
+            muted: false,
             digits: String::new(),
             idle_prompts_made: 0,
             fillers_made: 0,
@@ -321,6 +355,9 @@ impl CallMachine {
             elapsed_before_ms: 0,
             breaks: 0,
             resumed: setup.epoch.0 > 1,
+            notice: None,
+            notified: setup.notice.is_none(),
+            cards: CardWatch::default(),
             setup,
         };
         if let Some(resume) = machine.setup.resume.take() {
@@ -333,6 +370,7 @@ impl CallMachine {
             machine.facts = resume.facts;
             machine.elapsed_before_ms = resume.elapsed_ms;
             machine.breaks = resume.breaks.saturating_add(1);
+            machine.notified |= resume.notified;
             // A turn that was never answered is answered now.
             if machine.turns.back().is_some_and(|t| t.speaker == Speaker::Caller)
                 && let Some(last) = machine.turns.pop_back()
@@ -364,6 +402,7 @@ impl CallMachine {
             facts: self.facts.clone(),
             elapsed_ms: self.elapsed_before_ms.saturating_add(at.as_millis()),
             breaks: self.breaks,
+            notified: self.notified,
         }
     }
 
@@ -375,7 +414,7 @@ impl CallMachine {
     /// Whether the caller waits for an answer.
     #[cfg(test)]
     pub(super) fn owes_an_answer(&self) -> bool {
-        self.phase == Phase::Live && (self.answer.is_some() || self.open.is_some())
+        self.phase == Phase::Live && !self.muted && (self.answer.is_some() || self.open.is_some())
     }
 
     /// Whether the call has left.
@@ -447,6 +486,13 @@ impl CallMachine {
             Event::ChildDown(child) => self.on_child_down(at, child, playback, fx),
             Event::ChildUp(child) => self.on_child_up(at, child, playback, fx),
             Event::ChildGone(child) => self.on_child_gone(at, child, playback, fx),
+            Event::Staff(order) => self.on_staff(at, order, playback, fx),
+            Event::SpendCap => {
+                if !self.is_leaving() {
+                    fx.push(audit("call.spend_cap", json!({})));
+                    self.time_is_up(at, EndReason::SpendCap, playback, fx);
+                }
+            }
             Event::Stream(StreamEvent::Stopped | StreamEvent::Broke)
             | Event::Begin { .. }
             | Event::End(_) => {}
@@ -474,6 +520,7 @@ impl CallMachine {
     ) {
         match event {
             Event::Heard(Heard::Utterance { text, last_word_at }) => self.pending.push((text, last_word_at)),
+            Event::Heard(Heard::Digits(digits)) => self.digits_heard(digits),
             Event::Heard(Heard::Audit(row)) | Event::Thought(Thought::Audit(row)) => {
                 fx.push(Effect::Audit(row))
             }
@@ -505,6 +552,8 @@ impl CallMachine {
             | Event::ChildDown(_)
             | Event::ChildUp(_)
             | Event::ChildGone(_)
+            | Event::Staff(_)
+            | Event::SpendCap
             | Event::End(_) => {}
         }
     }
@@ -527,6 +576,12 @@ impl CallMachine {
         if self.is_leaving() {
             return; // An ear that could not be had was known before the greeting.
         }
+        self.begin_recording(at, fx);
+        if self.resumed && self.muted {
+            fx.push(audit("call.resumed", json!({ "breaks": self.breaks })));
+            self.facts.retain(|fact| fact != UNANSWERED);
+            return;
+        }
         if self.resumed {
             fx.push(audit("call.resumed", json!({ "breaks": self.breaks })));
             let unanswered = self.facts.iter().any(|fact| fact == UNANSWERED);
@@ -534,15 +589,15 @@ impl CallMachine {
             let phrases = &self.setup.phrases;
             let words = if unanswered { &phrases.transfer_failed } else { &phrases.resumed }.clone();
             self.say(at, words, After::Listen, true, fx);
-            if self.open.is_some() {
+            // Behind a notice the turn waits until all this was heard.
+            if self.open.is_some() && self.notice.is_none() {
                 self.begin_turn(at, fx);
             }
             return;
         }
-        if let Some(notice) = self.setup.notice.clone() {
-            self.say(at, notice, After::Listen, false, fx);
+        if !self.muted {
+            self.say(at, greeting, After::Listen, true, fx);
         }
-        self.say(at, greeting, After::Listen, true, fx);
     }
 
     /// Says something of the bot's own accord.
@@ -568,9 +623,9 @@ impl CallMachine {
             fx.push(Effect::SetTimer(Timer::LeaveBy, LEAVE_BY));
         }
         reply.after = after;
-        reply.cache = true;
+        reply.cache = kind != Kind::Staff;
         reply.handed.push(text.clone());
-        self.speak(reply.id, 0, text, true, fx);
+        self.speak(reply.id, 0, text, reply.cache, fx);
         self.replies.push_back(reply);
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::call::stt::messages::SpokenDigits;
 use crate::domain::turn::Speaker;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ fn setup() -> Setup {
         phrases: phrases(),
         can_transfer: false,
         zero_for_person: true,
+        record: false,
         notice: None,
         epoch: Epoch(1),
         resume: None,
@@ -268,8 +270,11 @@ fn brief(effect: &Effect) -> Option<String> {
         Effect::StopAnswer { reply, fate: Fate::Heard(heard) } => format!("stop {reply} [{heard}]"),
         Effect::AnswerHeard { reply, text } => format!("heard {reply} [{text}]"),
         Effect::Said { reply, heard } => format!("said {reply} [{heard}]"),
+        Effect::Overheard { text } => format!("overheard {text}"),
         Effect::FinishListening => "finish".into(),
         Effect::Finalize => "finalize".into(),
+        Effect::StartRecording { since_start_ms } => format!("record from {since_start_ms}"),
+        Effect::Silence { from, to } => format!("silence {} to {}", from.as_millis(), to.as_millis()),
         Effect::Record(turn) => format!("record {} {} {}", turn.n, turn.speaker.as_str(), turn.heard),
         Effect::Leave(Departure::Ended { reason }) => format!("leave ended {reason}"),
         Effect::Leave(Departure::Broke) => "leave broke".into(),
@@ -300,12 +305,140 @@ fn the_bot_greets_and_then_listens() {
 
 #[test]
 fn a_notice_is_heard_before_the_greeting_and_cannot_be_interrupted() {
-    let mut rig = Rig::new(Setup { notice: Some("We record.".into()), ..setup() });
+    let mut rig = Rig::new(Setup { record: true, notice: Some("We record.".into()), ..setup() });
     assert_eq!(rig.begin().did(), ["speak 1.0 We record.", "speak 2.0 Hello there."]);
     rig.wait(200).partial("stop stop stop");
     assert!(!rig.did().contains(&"clear".to_owned()));
     rig.wait(600).partial("stop");
     assert_eq!(rig.did()[0], "clear", "the greeting can be");
+}
+
+/// When recording began, and what had been heard by then.
+fn recorded_after(rig: &Rig) -> Vec<(u64, Vec<String>)> {
+    let begins = rig.all.iter().enumerate().filter_map(|(i, effect)| match effect {
+        Effect::StartRecording { since_start_ms } => Some((i, *since_start_ms)),
+        _ => None,
+    });
+    begins
+        .map(|(i, ms)| (ms, transcript(&rig.all[..i]).into_iter().map(|turn| turn.heard).collect()))
+        .collect()
+}
+
+#[test]
+fn recording_begins_when_the_notice_was_heard_and_at_once_without_one() {
+    let mut rig = Rig::new(Setup { record: true, notice: Some("We record.".into()), ..setup() });
+    rig.begin().wait(3_000);
+    let began = recorded_after(&rig);
+    assert_eq!((began.len(), &began[0].1[..]), (1, &["We record.".to_owned()][..]));
+    assert!((600..800).contains(&began[0].0), "at its mark: {began:?}");
+
+    let mut rig = Rig::new(Setup { record: true, ..setup() });
+    assert_eq!(rig.begin().did(), ["record from 0", "speak 1.0 Hello there."]);
+
+    // A notice alone records nothing and is not spoken.
+    let mut rig = Rig::new(Setup { notice: Some("We record.".into()), ..setup() });
+    assert_eq!(rig.begin().did(), ["speak 1.0 Hello there."]);
+    rig.wait(3_000);
+    assert_eq!(recorded_after(&rig), []);
+}
+
+#[test]
+fn a_notice_that_was_cut_off_has_told_nothing() {
+    let setup = || Setup { record: true, notice: Some("We record.".into()), ..setup() };
+    let mut rig = Rig::new(setup());
+    rig.begin().wait(300);
+    rig.on(Event::Stream(StreamEvent::Broke));
+    assert_eq!(recorded_after(&rig), []);
+    let state = rig.machine.resume_state(CallTime::from_millis(300), true);
+    assert!(!state.notified);
+    // It is told again, and what was not answered waits until it was heard.
+    let mut state = state;
+    state.turns.push(TurnRecord { said: "book a haircut".into(), n: 9, ..caller_turn(&OpenTurn::default()) });
+    let resumed = || Setup { epoch: Epoch(2), ..setup() };
+    let mut rig = Rig::new(Setup { resume: Some(state), ..resumed() });
+    assert_eq!(rig.begin().did(), ["speak 1.0 We record.", "speak 2.0 We were cut off."]);
+    rig.wait(3_000);
+    let began = recorded_after(&rig);
+    assert_eq!(began.len(), 1);
+    assert!((900..1_100).contains(&began[0].0), "in the time of the call: {began:?}");
+    assert!(rig.all.iter().filter_map(brief).any(|e| e.contains("answer") && e.contains("haircut")));
+    let state = rig.machine.resume_state(CallTime::from_millis(3_000), true);
+    assert!(state.notified);
+    // Once told, never again.
+    let mut rig = Rig::new(Setup { resume: Some(state.clone()), ..resumed() });
+    assert_eq!(
+        rig.begin().did()[..2],
+        [format!("record from {}", state.elapsed_ms), "speak 1.0 We were cut off.".into()]
+    );
+    // Nobody knows whether the caller was told.
+    let mut rig = Rig::new(resumed());
+    assert_eq!(rig.begin().did()[0], "speak 1.0 We record.");
+}
+
+fn digits(digits: &str, from: u64, to: u64) -> SpokenDigits {
+    SpokenDigits { digits: digits.into(), from: CallTime::from_millis(from), to: CallTime::from_millis(to) }
+}
+
+#[test]
+fn a_card_number_said_in_two_turns_is_masked_in_both_and_silenced() {
+    let mut rig = Rig::greeted(setup());
+    rig.on(Event::Heard(Heard::Digits(vec![digits("4111", 1_600, 1_900), digits("1111", 2_000, 2_400)])));
+    rig.says("my card is 4111 1111");
+    assert_eq!(rig.did().last().unwrap(), "answer 2 my card is 4111 1111");
+    rig.sentence(2, 0, "Go on.");
+    rig.done(2);
+    rig.wait(3_000);
+    rig.on(Event::Heard(Heard::Digits(vec![digits("1111", 4_000, 4_300), digits("1111", 4_400, 4_800)])));
+    rig.last.clear();
+    rig.says("1111 1111 thanks");
+    assert_eq!(
+        rig.did(),
+        [
+            "silence 1350 to 5050",
+            "record 2 caller my card is [card number]",
+            "record 4 caller [card number] thanks",
+            "answer 3 [card number] thanks",
+        ]
+    );
+    let state = rig.machine.resume_state(CallTime::from_millis(6_000), true);
+    assert!(!format!("{state:?}").contains("1111"), "{state:?}");
+}
+
+#[test]
+fn a_card_number_without_times_is_silenced_with_what_was_before_it() {
+    let mut rig = Rig::greeted(setup());
+    rig.wait(30_000);
+    rig.says("it is 4111 1111 1111 1111");
+    let now = rig.now;
+    assert!(rig.did().contains(&format!("silence {} to {}", now - 20_250, now + 250)), "{:?}", rig.did());
+}
+
+#[test]
+fn a_card_number_that_is_pressed_is_masked_and_silenced() {
+    let mut rig = Rig::greeted(setup());
+    let began = rig.now;
+    for digit in "4111111111111111#".chars() {
+        rig.key(digit).wait(100);
+    }
+    let all: Vec<String> = rig.all.iter().filter_map(brief).collect();
+    assert!(all.contains(&"record 2 caller (keys pressed: [card number])".to_owned()), "{all:?}");
+    let silence = format!("silence {} to {}", began - 250, began + 1_500 + 600 + 250);
+    assert!(all.contains(&silence), "{silence}: {all:?}");
+    assert!(!all.iter().any(|e| e.contains("1 1 1 1")), "{all:?}");
+}
+
+#[test]
+fn what_the_bot_says_of_a_card_is_not_kept_either() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, "Your card 4111 1111 1111 1111 works.");
+    rig.done(2);
+    rig.wait(4_000);
+    assert!(
+        rig.transcript().iter().any(|t| t.contains("whole: Your card [card number] works.")),
+        "{:?}",
+        rig.transcript()
+    );
 }
 
 #[test]
@@ -575,6 +708,19 @@ fn the_longest_call_ends_with_a_word() {
     assert_eq!(rig.wait(1_500).did().last().unwrap(), "leave hangup max_duration []");
 }
 
+#[test]
+fn a_call_that_costs_too_much_ends_with_a_word_and_only_one() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.sentence(2, 0, &"word ".repeat(100));
+    let did = rig.on(Event::SpendCap).did();
+    assert_eq!(did.last().unwrap(), "speak 3.0 Time is up.");
+    assert!(did.contains(&"clear".to_owned()));
+    assert_eq!(rig.on(Event::SpendCap).did(), Vec::<String>::new());
+    assert_eq!(rig.wait(1_500).did().last().unwrap(), "leave hangup spend_cap []");
+    assert_eq!(rig.on(Event::SpendCap).did(), Vec::<String>::new());
+}
+
 // --- the end -----------------------------------------------------------------------------------------------------
 
 #[test]
@@ -699,7 +845,7 @@ fn ended_twice_a_call_leaves_once() {
 #[test]
 fn without_ears_the_bot_apologises_even_while_a_notice_is_spoken() {
     for notice in [None, Some("We record this call for a good while.".to_owned())] {
-        let mut rig = Rig::new(Setup { notice, ..setup() });
+        let mut rig = Rig::new(Setup { record: true, notice, ..setup() });
         rig.begin().wait(400);
         rig.on(Event::Heard(Heard::Lost { code: "auth".into() }));
         assert_eq!(rig.did()[0], "clear");
@@ -951,6 +1097,7 @@ enum Step {
     Sentence,
     Done(u8),
     Fail,
+    SpendCap,
     Tool,
     Voice,
     VoiceFails,
@@ -1006,7 +1153,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::StrayMark),
         1 => prop_oneof![
             Just(Step::Stopped), Just(Step::Broke), Just(Step::End), Just(Step::Lost), child().prop_map(Step::Gone),
-            Just(Step::Begin), Just(Step::Begin),
+            Just(Step::Begin), Just(Step::Begin), Just(Step::SpendCap),
         ],
     ]
 }
@@ -1019,7 +1166,7 @@ proptest! {
         steps in prop::collection::vec(step(), 0..60),
     ) {
         let notice = notice.then(|| "We record.".to_owned());
-        let mut rig = Rig::new(Setup { can_transfer: transfer, notice, ..setup() });
+        let mut rig = Rig::new(Setup { can_transfer: transfer, record: true, notice, ..setup() });
         rig.begin();
         let (mut said, mut keys) = (Vec::new(), Vec::new());
         let (mut sentences, mut stopped) = (0, false);
@@ -1047,6 +1194,7 @@ proptest! {
                 Step::Done(0) => { rig.done_then(answer, Then::HangUp { message_taken: false }); }
                 Step::Done(1) => { rig.done_then(answer, Then::Transfer); }
                 Step::Done(_) => { rig.done(answer); }
+                Step::SpendCap => { rig.on(Event::SpendCap); }
                 Step::Fail => {
                     rig.on(Event::Thought(Thought::Failed { reply: ReplyId(answer), code: "x".into() }));
                 }
@@ -1138,5 +1286,144 @@ proptest! {
                 None => cleared = newest,
             }
         }
+    }
+}
+
+// --- staff -------------------------------------------------------------------------------------------------------
+
+impl Rig {
+    fn staff(&mut self, order: StaffOrder) -> &mut Self {
+        self.on(Event::Staff(order))
+    }
+}
+
+fn say(text: &str) -> StaffOrder {
+    StaffOrder::Say(text.into())
+}
+
+#[test]
+fn a_sentence_of_the_staffs_is_said_at_once_and_remembered_as_the_bots() {
+    let mut rig = Rig::greeted(setup());
+    assert_eq!(rig.staff(say("This is Ann.")).did(), ["speak 2.0 This is Ann."]);
+    assert!(matches!(
+        rig.last.iter().find(|e| matches!(e, Effect::Speak { .. })),
+        Some(Effect::Speak { cache: false, .. })
+    ));
+    rig.wait(1_500);
+    assert_eq!(rig.transcript(), ["1 bot whole: Hello there.", "2 bot whole: This is Ann."]);
+    assert!(rig.did().contains(&"said 2 [This is Ann.]".to_owned()));
+    assert!(rig.timer(Timer::Idle).is_some());
+}
+
+#[test]
+fn a_sentence_of_the_staffs_takes_the_word_from_the_bot() {
+    // While the answer is being spoken: it is cut where it was heard.
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello").sentence(2, 0, "A rather long first sentence of it.").wait(900);
+    let did = rig.staff(say("Wait.")).did();
+    assert_eq!(did[0], "clear");
+    assert!(did[1].starts_with("stop 2 [A rather") && did.last().unwrap() == "speak 3.0 Wait.", "{did:?}");
+    rig.wait(1_000);
+    assert_eq!(rig.timer(Timer::Filler), None, "nothing more is owed");
+    // Before anything of it was heard: the caller still gets the answer, afterwards.
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    assert_eq!(rig.staff(say("Wait.")).did(), ["clear", "withdraw 2", "hush 2", "speak 3.0 Wait."]);
+    rig.wait(1_000);
+    assert!(rig.all.iter().filter_map(brief).any(|did| did == "answer 4 hello"));
+}
+
+#[test]
+fn what_is_added_to_a_turn_while_staff_speak_is_answered_after_them() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.staff(say("A word from Ann, if I may."));
+    rig.key('5').wait(100);
+    rig.staff(say("A word from Ann, if I may."));
+    assert!(rig.says("mhm").did().is_empty(), "{:?}", rig.did());
+    rig.wait(6_000);
+    let did: Vec<String> = rig.all.iter().filter_map(brief).collect();
+    let said = did.iter().rposition(|d| d.starts_with("said")).unwrap();
+    let asked = did.iter().rposition(|d| d.starts_with("answer")).unwrap();
+    assert!(said < asked, "{did:?}");
+}
+
+#[test]
+fn a_muted_bot_hears_and_writes_down_but_says_nothing() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello").sentence(2, 0, "A rather long first sentence of it.").wait(900);
+    assert_eq!(rig.staff(StaffOrder::Mute(true)).did()[0], "clear");
+    assert_eq!(rig.staff(StaffOrder::Mute(true)).did(), Vec::<String>::new());
+    assert_eq!(rig.says("are you there").did(), ["record 4 caller are you there"]);
+    assert_eq!(rig.says("anybody").did(), ["record 4 caller are you there anybody"]);
+    assert_eq!(rig.key('0').wait(3_000).did(), ["record 4 caller are you there anybody (keys pressed: 0)"]);
+    rig.partial("well");
+    assert_eq!(rig.wait(60_000).did(), Vec::<String>::new(), "no filler, no apology, no prompt");
+    // Staff answer in its place; the mind learns of the question that way.
+    let did = rig.staff(say("Ann here.")).did();
+    assert_eq!(did, ["overheard are you there anybody (keys pressed: 0)", "speak 3.0 Ann here."]);
+    rig.wait(1_500);
+    assert_eq!(rig.says("thank you").did(), ["record 6 caller thank you"]);
+    // What nobody has answered is the bot's to answer once it may speak.
+    assert_eq!(rig.staff(StaffOrder::Mute(false)).did(), ["record 6 caller thank you", "answer 4 thank you"]);
+}
+
+#[test]
+fn a_bot_that_may_speak_again_and_owes_nothing_listens() {
+    let mut rig = Rig::greeted(setup());
+    rig.staff(StaffOrder::Mute(true));
+    assert_eq!(rig.timer(Timer::Idle), None);
+    assert_eq!(rig.staff(StaffOrder::Mute(false)).did(), Vec::<String>::new());
+    assert!(rig.timer(Timer::Idle).is_some());
+    rig.says("hello");
+    assert_eq!(rig.did(), ["record 2 caller hello", "answer 2 hello"]);
+}
+
+#[test]
+fn muted_before_the_greeting_only_the_notice_is_said() {
+    let mut rig = Rig::new(Setup { record: true, notice: Some("We record.".into()), ..setup() });
+    rig.staff(StaffOrder::Mute(true));
+    assert_eq!(rig.begin().did(), ["speak 1.0 We record."]);
+    let mut rig = Rig::new(Setup { record: true, notice: Some("We record.".into()), ..setup() });
+    rig.begin();
+    assert_eq!(rig.staff(StaffOrder::Mute(true)).did(), ["hush 2"], "what waits behind it is dropped");
+    assert_eq!(rig.wait(3_000).transcript(), ["1 bot whole: We record."]);
+}
+
+#[test]
+fn staff_end_a_call_with_or_without_a_goodbye() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    rig.staff(StaffOrder::End { goodbye: false });
+    assert_eq!(rig.left(), Some(&Departure::Ended { reason: EndReason::Ended }));
+    let mut rig = Rig::greeted(setup());
+    rig.says("hello");
+    assert_eq!(rig.staff(StaffOrder::End { goodbye: true }).did().last().unwrap(), "speak 3.0 Goodbye.");
+    rig.partial("wait wait wait");
+    assert_eq!(rig.staff(say("Too late.")).did(), Vec::<String>::new());
+    rig.wait(1_500);
+    let next = NextStep::HangUp { say: None };
+    assert_eq!(rig.left(), Some(&Departure::Decided { next, reason: Some(EndReason::Ended) }));
+}
+
+#[test]
+fn staff_put_a_caller_through_even_where_the_bot_cannot() {
+    let mut rig = Rig::greeted(setup());
+    assert_eq!(rig.staff(StaffOrder::Transfer { to: None }).did(), ["speak 2.0 Putting you through."]);
+    rig.wait(2_500);
+    assert_eq!(rig.left(), Some(&Departure::Decided { next: NextStep::Dial { say: None }, reason: None }));
+}
+
+#[test]
+fn an_order_to_a_call_that_is_over_changes_nothing() {
+    for order in [
+        say("x"),
+        StaffOrder::Mute(true),
+        StaffOrder::Transfer { to: None },
+        StaffOrder::End { goodbye: true },
+    ] {
+        let mut rig = Rig::greeted(setup());
+        rig.on(Event::Stream(StreamEvent::Stopped));
+        assert_eq!(rig.staff(order).last, []);
     }
 }

@@ -3,14 +3,18 @@
 //! Audio is not mail: it lies in bounded buffers here and never in a mailbox, so control is never refused behind it.
 //! Whoever adds audio wakes whoever takes it; a wake-up that is already on its way is not sent again.
 
-use super::playback::{Outgoing, Playback};
+use super::meter::Meter;
+use super::playback::{FRAME_BYTES, Outgoing, Playback};
+use super::recorder::tap::Tap;
 use super::stt::messages::CallerAudio;
 use super::tts::messages::VoiceOut;
 use crate::audio::vad::VadState;
+use crate::audio::wav::stereo::Side;
 use crate::config::call::CallConfig;
 use crate::config::stt::SttConfig;
 use crate::domain::ids::ReplyId;
 use crate::domain::time::CallTime;
+use crate::domain::usage::Item;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -24,6 +28,8 @@ use tokio::time::Instant;
 
 /// Bytes of one millisecond of mu-law at 8 kHz.
 const BYTES_PER_MS: usize = 8;
+/// How long one frame is played.
+const FRAME: Duration = Duration::from_millis((FRAME_BYTES / BYTES_PER_MS) as u64);
 /// The detector and the recogniser do not agree to the frame on where a word ended: so much before a pause is as long
 /// as the endpointing it may already be, ms.
 const SETTLE_EARLY_MS: u32 = 100;
@@ -37,6 +43,9 @@ pub struct Media {
     caller_limit: usize,
     caller_dropped: Cell<u64>,
     caller_ready: Rc<Notify>,
+    /// Bytes that were taken and not counted yet.
+    caller_taken: Cell<u64>,
+    meter: Rc<Meter>,
     voiced: Cell<bool>,
     /// Silence since the last sound, bytes.
     silence: Cell<usize>,
@@ -52,6 +61,8 @@ pub struct Media {
     wake_sent: Cell<bool>,
     /// The stream comes back by itself for what is queued.
     pull_armed: Cell<bool>,
+    /// Where the call is recorded, if it is.
+    tap: RefCell<Option<Tap>>,
 }
 
 impl Media {
@@ -65,6 +76,8 @@ impl Media {
             caller_limit: bytes(stt.gap_buffer_ms).max(160),
             caller_dropped: Cell::new(0),
             caller_ready: Rc::new(Notify::new()),
+            caller_taken: Cell::new(0),
+            meter: Rc::default(),
             voiced: Cell::new(false),
             silence: Cell::new(0),
             ending: bytes(stt.endpointing_ms.saturating_sub(SETTLE_EARLY_MS))
@@ -76,6 +89,7 @@ impl Media {
             waker: RefCell::new(None),
             wake_sent: Cell::new(false),
             pull_armed: Cell::new(false),
+            tap: RefCell::new(None),
         })
     }
 
@@ -95,6 +109,9 @@ impl Media {
     /// that ends an utterance, and always when it may interrupt the bot. In the middle of speech, and in a silence
     /// longer than any utterance's end, nothing is decided; there frames are gathered, so that they cost one write.
     pub fn hear(&self, audio: &[u8], sound: VadState) {
+        if let Some(tap) = self.tap.borrow_mut().as_mut() {
+            tap.caller(self.now(), audio);
+        }
         self.voiced.set(sound.voiced);
         let mut ring = self.caller.borrow_mut();
         ring.extend(audio);
@@ -130,6 +147,14 @@ impl Media {
         self.caller_dropped.get()
     }
 
+    /// What the call uses is counted here.
+    pub fn meter(&self) -> Rc<Meter> {
+        let ms = self.caller_taken.get() / BYTES_PER_MS as u64;
+        self.caller_taken.set(self.caller_taken.get() % BYTES_PER_MS as u64);
+        self.meter.add(Item::SttMs, "", ms);
+        Rc::clone(&self.meter)
+    }
+
     /// Who is to be woken when there is something to send.
     pub fn set_waker(&self, waker: Option<Box<dyn Fn()>>) {
         *self.waker.borrow_mut() = waker;
@@ -147,10 +172,28 @@ impl Media {
     }
 
     /// The stream is awake: the next addition wakes it again. Returns what to write through [`Playback::pull`].
-    pub fn pull(&self, write: impl FnMut(Outgoing<'_>)) -> (Option<Duration>, Vec<ReplyId>) {
+    pub fn pull(&self, mut write: impl FnMut(Outgoing<'_>)) -> (Option<Duration>, Vec<ReplyId>) {
         self.wake_sent.set(false);
         let mut playback = self.playback.borrow_mut();
-        let next = playback.pull(self.now(), write);
+        let now = self.now();
+        let next = match self.tap.borrow_mut().as_mut() {
+            None => playback.pull(now, write),
+            Some(tap) => {
+                // Frames are played one after the other, behind what was sent before.
+                let (mut at, cleared) = (playback.tail().max(now), playback.tail().min(now));
+                playback.pull(now, |outgoing| {
+                    match &outgoing {
+                        Outgoing::Frame(frame) => {
+                            tap.bot(now, at, frame);
+                            at = at.after(FRAME);
+                        }
+                        Outgoing::Clear => tap.clear(now, cleared),
+                        Outgoing::Mark(_) => {}
+                    }
+                    write(outgoing);
+                })
+            }
+        };
         self.pull_armed.set(next.is_some());
         let first_sent = playback.take_first_sent();
         if playback.has_room() {
@@ -166,6 +209,23 @@ impl Media {
             self.room.notify_waiters();
         }
         result
+    }
+
+    /// Records both sides from now on.
+    pub fn record(&self, tap: Tap) {
+        *self.tap.borrow_mut() = Some(tap);
+    }
+
+    /// Records nothing more; what was recorded is on its way to the disk.
+    pub fn stop_recording(&self) {
+        drop(self.tap.borrow_mut().take());
+    }
+
+    /// What was recorded of one side between two times is silenced.
+    pub fn mute_recording(&self, side: Side, from: CallTime, to: CallTime) {
+        if let Some(tap) = self.tap.borrow_mut().as_mut() {
+            tap.mute(side, from, to);
+        }
     }
 
     /// Whether the bot can be heard now.
@@ -187,6 +247,7 @@ impl CallerAudio for Media {
         taken.extend_from_slice(head.get(..from_head).unwrap_or_default());
         taken.extend_from_slice(tail.get(..n.saturating_sub(from_head)).unwrap_or_default());
         ring.drain(..n);
+        self.caller_taken.set(self.caller_taken.get().saturating_add(taken.len() as u64));
         Some(taken.freeze())
     }
 
@@ -204,6 +265,10 @@ impl CallerAudio for Media {
 }
 
 impl VoiceOut for Media {
+    fn asked(&self, vendor: &str, chars: usize) {
+        self.meter.add(Item::TtsChars, vendor, chars as u64);
+    }
+
     fn begin_sentence(&self, reply: ReplyId, sentence: u32, text: &str) -> bool {
         self.playback.borrow_mut().begin_sentence(reply, sentence, text)
     }

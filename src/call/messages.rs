@@ -2,6 +2,7 @@
 
 use crate::domain::call::{EndReason, Outcome};
 use crate::domain::ids::{CallSid, Epoch};
+use crate::domain::phone::PhoneNumber;
 use crate::domain::turn::ResumeState;
 use actix::Message;
 
@@ -27,6 +28,39 @@ pub const UNANSWERED: &str = "The person the caller was being connected to did n
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct EndCall(pub EndReason);
+
+/// What staff want of a live call.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub enum StaffOrder {
+    /// Hang up.
+    End {
+        /// After a goodbye.
+        goodbye: bool,
+    },
+    /// Put the caller through to a person.
+    Transfer {
+        /// To this one and not the business's own; kept by the registry, which is asked where to ring.
+        to: Option<PhoneNumber>,
+    },
+    /// Say this now, in the bot's voice and name.
+    Say(String),
+    /// Be silent and answer nothing from now on, or speak again.
+    Mute(bool),
+}
+
+impl StaffOrder {
+    /// The word for audit rows and logs.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::End { .. } => "end",
+            Self::Transfer { .. } => "transfer",
+            Self::Say(_) => "say",
+            Self::Mute(true) => "mute",
+            Self::Mute(false) => "unmute",
+        }
+    }
+}
 
 /// How a call left its actor.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,13 +1,14 @@
 //! Puts a call's mind together: its machine, models, desk and clock.
 
 use super::desk::BookingDesk;
-use super::dialogue::actor::{DialogueActor, Parts, Summariser};
+use super::dialogue::actor::{DialogueActor, Parts, Summariser, Voice};
 use super::dialogue::machine::{DialogueMachine, Settings};
 use super::dialogue::messages::DialogueEvent;
+use super::meter::{Meter, Metered};
 use super::services::CallServices;
-use crate::dialogue::prompt::{CallerFacts, PromptContext};
+use crate::dialogue::prompt::{CallerFacts, Outbound, PromptContext};
 use crate::domain::appointment::Customer;
-use crate::domain::call::CallFacts;
+use crate::domain::call::{CallFacts, CallKind, Direction};
 use crate::domain::ids::Generation;
 use crate::domain::turn::ResumeState;
 use crate::observe::clock::unix_now;
@@ -47,8 +48,12 @@ pub struct Whose<'a> {
     pub facts: &'a CallFacts,
     /// Who calls, if known.
     pub customer: Option<&'a Customer>,
+    /// Why we placed it, if we did and it is known.
+    pub brief: Option<&'a Outbound>,
     /// Who hears what it thinks.
     pub events: Recipient<DialogueEvent>,
+    /// Where the tokens it uses are counted.
+    pub meter: Rc<Meter>,
     /// The zero of the call's clock.
     pub t0: Instant,
 }
@@ -61,7 +66,8 @@ pub fn make(generation: Generation, whose: Whose<'_>, state: Option<&ResumeState
     let context = PromptContext {
         profile: Arc::clone(&services.profile),
         caller: caller_facts(whose.facts, whose.customer),
-        outbound: None,
+        outbound: (whose.facts.direction == Direction::Outbound)
+            .then(|| whose.brief.cloned().unwrap_or_default()),
         resumed: state.is_some(),
     };
     let desk = BookingDesk::new(
@@ -69,17 +75,19 @@ pub fn make(generation: Generation, whose: Whose<'_>, state: Option<&ResumeState
         services.db.clone(),
         whose.facts.clone(),
         whose.customer.cloned(),
-        services.transfer_number.clone(),
+        services.transfer_number.clone().filter(|_| whose.facts.kind != CallKind::Browser),
         Rc::new(unix_now),
     );
     let timezone = services.profile.timezone.clone();
     let fresh = ResumeState::default();
+    let counted = |model: &Rc<dyn ChatModel>| Metered::model(Rc::clone(model), Rc::clone(&whose.meter));
+    let voice = |voice: &Voice| Voice { model: counted(&voice.model), gate: Rc::clone(&voice.gate) };
     DialogueActor::new(Parts {
         machine: DialogueMachine::new(settings, context, state.unwrap_or(&fresh)),
-        primary: services.primary.clone(),
-        fallback: services.fallback.clone(),
+        primary: voice(&services.primary),
+        fallback: services.fallback.as_ref().map(voice),
         desk: Rc::new(desk),
-        summariser: Some(Rc::new(Digest(Rc::clone(&services.summary_model)))),
+        summariser: Some(Rc::new(Digest(counted(&services.summary_model)))),
         local_time: Box::new(move || local_time(&timezone)),
         events: whose.events,
         generation,

@@ -14,6 +14,8 @@ pub enum Kind {
     Answer,
     /// Greeting, notice, prompt, apology, goodbye: said of the bot's own accord, kept in the history.
     Own,
+    /// A sentence of the staff's, in the bot's voice and name; kept in the history, its audio is not.
+    Staff,
     /// Something to bridge a wait; not part of the conversation.
     Filler,
 }

@@ -2,6 +2,7 @@
 
 use crate::call::dialogue::actor::Voice;
 use crate::call::machine::Phrases;
+use crate::call::recorder::Recorder;
 use crate::call::tts::voices::Voices;
 use crate::config::Config;
 use crate::db::DbHandle;
@@ -14,6 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// What the calls of one worker thread share.
+#[derive(Clone)]
 pub struct CallServices {
     /// The configuration.
     pub config: Rc<Config>,
@@ -35,6 +37,8 @@ pub struct CallServices {
     pub summary_model: Rc<dyn ChatModel>,
     /// The database.
     pub db: DbHandle,
+    /// Records calls, if they are recorded.
+    pub recorder: Option<Recorder>,
     /// Who watches live calls.
     pub feed: Feed,
 }

@@ -87,10 +87,12 @@ async fn talk(services: Rc<CallServices>) -> anyhow::Result<()> {
         .await
         .context("the conversation cannot be recorded")?;
     let whose = Whose {
+        brief: None,
         services: &services,
         facts: &facts,
         customer: None,
         events: screen.recipient(),
+        meter: Rc::default(),
         t0: Instant::now(),
     };
     let (mind, _task) = spawn_guarded(make(Generation(1), whose, None), 64, |panicked| {

@@ -1,12 +1,13 @@
 //! `frontdesk migrate`, `seed` and `import`: the commands about the database.
 
 use super::environment::{Inputs, read_profile};
-use crate::booking::availability::free_slots;
+use crate::booking::availability::{free_slots, hours_on, instant, resources};
+use crate::cli::SeedArgs;
 use crate::config::Config;
 use crate::config::profile::{self, BARBERSHOP};
 use crate::db::import::{ImportRules, import};
-use crate::db::open_connection;
-use crate::db::seed::{SeedSlot, seed};
+use crate::db::seed::{BulkPlan, SeedReport, SeedSlot, bulk, seed};
+use crate::db::{AnyConnection, open_connection};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::profile::BusinessProfile;
 use crate::domain::time::UnixMillis;
@@ -20,7 +21,8 @@ use std::process::ExitCode;
 /// Days ahead for which sample appointments are made.
 const SEED_DAYS: i64 = 5;
 
-fn config(inputs: &Inputs) -> anyhow::Result<Config> {
+/// The configuration, unless something in it is wrong.
+pub(super) fn config(inputs: &Inputs) -> anyhow::Result<Config> {
     let loaded = inputs.load();
     match loaded.problems.first() {
         Some(problem) => Err(anyhow::anyhow!("{problem} (see `frontdesk check-config`)")),
@@ -50,14 +52,49 @@ pub fn migrate(inputs: &Inputs) -> anyhow::Result<ExitCode> {
 }
 
 /// Fills the database with examples.
-pub fn fill(inputs: &Inputs) -> anyhow::Result<ExitCode> {
+pub fn fill(args: &SeedArgs, inputs: &Inputs) -> anyhow::Result<ExitCode> {
     let config = config(inputs)?;
     let business = business(config.server.business_profile.as_deref())?;
     let now = unix_now();
     let mut connection = open_connection(&config.database).context("the database cannot be opened")?;
-    let report = seed(&mut connection, now, &sample_slots(&business, now)?)?;
-    println!("Added {report:?}");
+    let mut report = seed(&mut connection, now, &sample_slots(&business, now)?)?;
+    if args.calls > 0 || args.customers > 0 {
+        let many = many(&mut connection, args, &business, now)?;
+        report.customers += many.customers;
+        report.appointments += many.appointments;
+        report.calls += many.calls;
+    }
+    println!(
+        "Added {} customers, {} appointments, {} calls.",
+        report.customers, report.appointments, report.calls
+    );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Very many of everything.
+fn many(
+    connection: &mut AnyConnection,
+    args: &SeedArgs,
+    business: &BusinessProfile,
+    now: UnixMillis,
+) -> anyhow::Result<SeedReport> {
+    let zone = TimeZone::get(&business.timezone).context("the profile's time zone")?;
+    let today = jiff::Timestamp::from_millisecond(now.0)?.to_zoned(zone.clone()).date();
+    let opens = |ahead: i64| {
+        let date = today.checked_add(ahead.days()).ok()?;
+        let hours = hours_on(business, date).ok()?;
+        instant(&zone, date, hours.open)
+    };
+    let staff = resources(business, None).unwrap_or_default().into_iter().map(str::to_owned).collect();
+    let plan = BulkPlan {
+        calls: args.calls,
+        customers: args.customers,
+        now,
+        staff,
+        services: business.services.iter().map(|service| service.name.clone()).collect(),
+        opens: &opens,
+    };
+    Ok(bulk(connection, &plan)?)
 }
 
 /// One time a day for each service in turn.

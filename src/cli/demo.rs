@@ -2,12 +2,15 @@
 
 use super::stack::Stack;
 use super::{DemoArgs, data};
+use crate::api::secret::{hash_password, new_password};
 use crate::config::server::ServerConfig;
 use crate::db::DbHandle;
 use crate::domain::ids::CallSid;
 use crate::domain::profile::BusinessProfile;
+use crate::domain::staff::Role;
 use crate::domain::turn::{Speaker, StageLatencies, TurnRecord};
-use crate::observe::feed::FeedEvent;
+use crate::observe::clock::unix_now;
+use crate::observe::feed::{FeedEvent, Watcher};
 use crate::observe::log;
 use crate::observe::secrets::Scrubber;
 use crate::sim::caller::report::CallReport;
@@ -16,16 +19,18 @@ use crate::sim::script::Script;
 use crate::sim::vendors::VendorsConfig;
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
+use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 /// Where the demo keeps its files.
 const FOLDER: &str = "data/demo";
+/// Who signs in to the demo's dashboard.
+const LOGIN: &str = "demo";
 /// How long the summary may take after the call.
 const SUMMARY: Duration = Duration::from_secs(10);
 
@@ -51,6 +56,8 @@ async fn show(once: bool, port: u16, business: BusinessProfile) -> anyhow::Resul
     println!("  server    {}", stack.base_url);
     println!("  vendors   {} (simulated Deepgram, ElevenLabs, OpenAI, Twilio)", stack.vendors.deepgram_url);
     println!("  database  {}", database.display());
+    let password = make_login(&stack.server.db).await?;
+    println!("  sign in   {LOGIN} / {}", password.expose_secret());
     println!();
     println!("A caller rings: asks about prices, interrupts the answer, books a haircut.");
     println!();
@@ -75,6 +82,7 @@ async fn show(once: bool, port: u16, business: BusinessProfile) -> anyhow::Resul
         println!("A vendor objects: {violation:?}");
     }
     if !once {
+        stack.answer_calls()?;
         println!();
         println!("The server stays up; Ctrl-C ends it. Call again with:");
         println!("  frontdesk simulate call booking --url {}", stack.base_url);
@@ -85,6 +93,17 @@ async fn show(once: bool, port: u16, business: BusinessProfile) -> anyhow::Resul
         println!("No appointment was booked.");
     }
     Ok(if booked && clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Makes a user who may do everything in the demo. Answers the password.
+async fn make_login(db: &DbHandle) -> anyhow::Result<SecretString> {
+    let password = new_password();
+    let secret = password.clone();
+    let hash =
+        actix_web::web::block(move || hash_password(&secret)).await.context("the thread was stopped")?;
+    let hash = hash.context("the password cannot be hashed")?;
+    db.add_user(LOGIN.to_owned(), hash, Role::Admin, false, unix_now()).await?;
+    Ok(password)
 }
 
 /// An empty database: the demo begins anew each time.
@@ -111,7 +130,7 @@ async fn fresh_database() -> anyhow::Result<PathBuf> {
 }
 
 /// Prints the conversation as it happens, until the call is over.
-async fn print_call(mut feed: Receiver<FeedEvent>) {
+async fn print_call(mut feed: Watcher) {
     let mut open: BTreeMap<u32, TurnRecord> = BTreeMap::new();
     loop {
         match feed.recv().await {
@@ -136,7 +155,12 @@ async fn print_call(mut feed: Receiver<FeedEvent>) {
                 let tool = detail.get("tool").or_else(|| detail.get("name")).and_then(|t| t.as_str());
                 println!("  --        looked up: {}", tool.unwrap_or("a tool"));
             }
-            Ok(FeedEvent::Event { .. } | FeedEvent::Started { .. }) => {}
+            Ok(
+                FeedEvent::Event { .. }
+                | FeedEvent::Started { .. }
+                | FeedEvent::Changed { .. }
+                | FeedEvent::Closing,
+            ) => {}
             Err(RecvError::Lagged(missed)) => println!("  --        ({missed} events not shown)"),
             Err(RecvError::Closed) => return,
         }

@@ -26,7 +26,10 @@ const ANSWER: &str = "We are open from nine in the morning until seven in the ev
 pub fn vendors(args: &VendorsArgs) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(("127.0.0.1", args.port))
         .with_context(|| format!("cannot listen on 127.0.0.1:{}", args.port))?;
-    let vendors = Vendors::start(VendorsConfig::default().with_real_speech(), Some(listener))?;
+    let vendors = Vendors::start(
+        stack::knowing_the_account(VendorsConfig::default().with_real_speech()),
+        Some(listener),
+    )?;
     println!("Simulated Deepgram, ElevenLabs, OpenAI and Twilio are up. Point a server at them with:");
     for (name, value) in stack::environment(&vendors) {
         println!("{name}={value}");

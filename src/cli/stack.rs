@@ -4,7 +4,9 @@ use crate::app::{self, Server};
 use crate::config::Config;
 use crate::domain::profile::BusinessProfile;
 use crate::sim::caller::CallConfig;
-use crate::sim::vendors::{Vendors, VendorsConfig, VendorsHandle};
+use crate::sim::caller::callee::{Reaction, ring};
+use crate::sim::script::Script;
+use crate::sim::vendors::{Keys, Vendors, VendorsConfig, VendorsHandle};
 use anyhow::Context as _;
 use secrecy::SecretString;
 use std::net::TcpListener;
@@ -16,6 +18,21 @@ const AUTH_TOKEN: &str = "00112233445566778899aabbccddeeff";
 const KEY: &str = "sim-key";
 /// The business's number, of the range reserved for fiction.
 const BUSINESS_NUMBER: &str = "+12025550100";
+
+/// What somebody says who is rung.
+const CALLEE: &str = r#"
+name = "callee"
+[[step]]
+wait_for = "greeting"
+[[step]]
+say = "Yes, what are your opening hours?"
+[[step]]
+wait_for = "reply"
+[[step]]
+say = "Thank you, that is all. Goodbye."
+[[step]]
+expect_end = "hangup"
+"#;
 
 /// A running front desk.
 pub struct Stack {
@@ -43,6 +60,15 @@ pub fn environment(vendors: &VendorsHandle) -> Vec<(&'static str, String)> {
         ("OPENAI_BASE_URL", vendors.openai_url.clone()),
         ("OPENAI_API_KEY", KEY.into()),
     ]
+}
+
+/// Vendors whose Twilio knows the simulated account, unless it was told of another.
+#[must_use]
+pub fn knowing_the_account(mut vendors: VendorsConfig) -> VendorsConfig {
+    if vendors.twilio.keys.exact.is_empty() {
+        vendors.twilio.keys = Keys::only(AUTH_TOKEN);
+    }
+    vendors
 }
 
 /// How a simulated caller reaches a server at `base_url` that was set up with that environment.
@@ -85,10 +111,14 @@ impl Stack {
         listener: TcpListener,
         database: &Path,
         profile: BusinessProfile,
-        vendors: VendorsConfig,
+        mut vendors: VendorsConfig,
         change: impl FnOnce(&mut Config),
     ) -> anyhow::Result<Self> {
-        let vendors = Vendors::start(vendors, None).context("the simulated vendors do not start")?;
+        if vendors.twilio.keys.exact.is_empty() {
+            vendors.twilio.keys = Keys::only(AUTH_TOKEN);
+        }
+        let vendors = Vendors::start(knowing_the_account(vendors), None)
+            .context("the simulated vendors do not start")?;
         let address = listener.local_addr().context("the listener has no address")?;
         let base_url = format!("http://{address}");
         let mut config = local_config(&address.to_string(), database);
@@ -103,6 +133,22 @@ impl Stack {
         let mut call = caller(&self.base_url);
         call.rest_url = Some(self.vendors.twilio_url.clone());
         call
+    }
+
+    /// From now on whoever the server rings answers and has a short conversation.
+    pub fn answer_calls(&self) -> anyhow::Result<()> {
+        let script =
+            Script::parse(CALLEE).map_err(|error| anyhow::anyhow!("the callee's script: {error}"))?;
+        let mut created = self.vendors.calls.created();
+        let caller = self.caller();
+        actix_rt::spawn(async move {
+            // A call that is missed here rings until Twilio gives it up.
+            while let Ok(call) = created.recv().await {
+                let (caller, script) = (caller.clone(), Box::new(script.clone()));
+                actix_rt::spawn(async move { ring(&caller, &call, Reaction::Answers(script)).await });
+            }
+        });
+        Ok(())
     }
 
     /// Stops server and vendors.

@@ -7,10 +7,17 @@
 pub mod call;
 pub mod database;
 pub mod effective;
+pub mod jobs;
+pub mod limits;
 pub mod llm;
 pub mod load;
 mod mask;
+pub mod outbound;
+pub mod overlay;
+pub mod prices;
 pub mod profile;
+pub mod recording;
+pub mod retention;
 pub mod secret_file;
 pub mod server;
 pub mod setting;
@@ -39,6 +46,18 @@ pub struct Config {
     pub llm: llm::LlmConfig,
     /// The conversation: turn-taking, deadlines, limits.
     pub call: call::CallConfig,
+    /// Calls that we place.
+    pub outbound: outbound::OutboundConfig,
+    /// How much anybody may ask for.
+    pub limits: limits::LimitsConfig,
+    /// Recording of calls.
+    pub recording: recording::RecordingConfig,
+    /// Work that follows calls.
+    pub jobs: jobs::JobsConfig,
+    /// How long data is kept.
+    pub retention: retention::RetentionConfig,
+    /// What vendors charge, and how much may be spent.
+    pub prices: prices::PricesConfig,
 }
 
 impl Config {

@@ -5,9 +5,12 @@
 
 mod hours;
 mod json;
+mod write;
 
 use crate::domain::phone::PhoneNumber;
 use crate::domain::profile::{Break, BusinessProfile, OpenHours, Policies, Service, StaffMember};
+pub use write::to_json;
+
 use json::{Node, Reader};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -8,7 +8,13 @@ mod value;
 use super::Config;
 use super::call::CallConfig;
 use super::database::DatabaseConfig;
+use super::jobs::JobsConfig;
+use super::limits::LimitsConfig;
 use super::llm::{HostConfig, LlmConfig};
+use super::outbound::OutboundConfig;
+use super::prices::PricesConfig;
+use super::recording::RecordingConfig;
+use super::retention::RetentionConfig;
 use super::server::ServerConfig;
 use super::stt::SttConfig;
 use super::tts::TtsConfig;
@@ -245,6 +251,12 @@ pub fn all() -> Vec<Box<dyn Setting>> {
     );
     bind::<LlmConfig>(&mut all, "llm", |c| Some(&c.llm), |c| &mut c.llm);
     bind::<CallConfig>(&mut all, "call", |c| Some(&c.call), |c| &mut c.call);
+    bind::<OutboundConfig>(&mut all, "outbound", |c| Some(&c.outbound), |c| &mut c.outbound);
+    bind::<LimitsConfig>(&mut all, "limits", |c| Some(&c.limits), |c| &mut c.limits);
+    bind::<RecordingConfig>(&mut all, "recording", |c| Some(&c.recording), |c| &mut c.recording);
+    bind::<JobsConfig>(&mut all, "jobs", |c| Some(&c.jobs), |c| &mut c.jobs);
+    bind::<RetentionConfig>(&mut all, "retention", |c| Some(&c.retention), |c| &mut c.retention);
+    bind::<PricesConfig>(&mut all, "prices", |c| Some(&c.prices), |c| &mut c.prices);
     all
 }
 

@@ -168,6 +168,21 @@ pub(super) fn database_url(value: &str) -> Result<(), String> {
     Err("sqlite://PATH or postgres://name:password@host/database".to_owned())
 }
 
+/// Where recordings are kept.
+pub(super) fn recordings_place(value: &str) -> Result<(), String> {
+    let expected = "a folder, or s3://bucket/prefix";
+    match value.split_once("://") {
+        None if value.is_empty() => Err(expected.to_owned()),
+        None => Ok(()),
+        Some(("s3", rest)) if rest.is_empty() || rest.starts_with('/') => Err(expected.to_owned()),
+        Some(("s3", _)) if !cfg!(feature = "s3") => {
+            Err("a folder: this binary was built without the feature `s3`".to_owned())
+        }
+        Some(("s3", _)) => Ok(()),
+        Some(_) => Err(expected.to_owned()),
+    }
+}
+
 /// A filter of the log.
 pub(super) fn log_filter(value: &str) -> Result<(), String> {
     match tracing_subscriber::EnvFilter::try_new(value) {

@@ -2,9 +2,16 @@
 //! whoever inserts it has it. Each booking is a transaction of its own and takes its rows in rising order, so that two
 //! that overlap wait for each other instead of locking each other out.
 
+mod staff;
+
+pub use staff::{AppointmentChange, AppointmentDetail, NewAppointment, StaffOutcome};
+pub(super) use staff::{DetailRow, change, create, detail};
+
+use super::activity::count;
 use super::connect::{AnyConnection, on_either, write_transaction};
 use super::error::DbError;
 use super::schema::{appointment_slots as slots, appointments};
+use super::time_off;
 use crate::domain::appointment::{Appointment, AppointmentStatus, Busy};
 use crate::domain::ids::CallSid;
 use crate::domain::time::UnixMillis;
@@ -216,6 +223,9 @@ pub(super) fn hold(conn: &mut AnyConnection, request: &HoldRequest) -> Result<bo
     let id = request.starts_at.0.to_string();
     let owner = Owner::Hold { call: &request.call, id, until: request.until };
     let held = attempt(conn, |conn| {
+        if time_off::blocks(conn, staff, request.starts_at, request.minutes)? {
+            return Ok(Step::Undo);
+        }
         Ok(if take(conn, staff, range.clone(), &owner, request.now)? { Step::Keep(()) } else { Step::Undo })
     })?;
     Ok(held.is_some())
@@ -241,6 +251,9 @@ pub(super) fn book(conn: &mut AnyConnection, request: &BookRequest) -> Result<Bo
         if let Some(same) = booked_already(conn, request)? {
             return Ok(Step::Keep(BookOutcome::Already(same)));
         }
+        if time_off::blocks(conn, staff, request.starts_at, request.minutes)? {
+            return Ok(Step::Undo);
+        }
         let row: AppointmentRow = on_either!(conn, c => diesel::insert_into(appointments::table)
             .values((
                 appointments::customer_id.eq(request.customer_id),
@@ -258,10 +271,11 @@ pub(super) fn book(conn: &mut AnyConnection, request: &BookRequest) -> Result<Bo
             .get_result(c))?;
         let appointment = row.appointment()?;
         let owner = Owner::Appointment { id: appointment.id, call: Some(&request.call) };
-        Ok(match take(conn, staff, range.clone(), &owner, request.now)? {
-            true => Step::Keep(BookOutcome::Booked(appointment)),
-            false => Step::Undo,
-        })
+        if !take(conn, staff, range.clone(), &owner, request.now)? {
+            return Ok(Step::Undo);
+        }
+        count(conn, request.now.0, [("appointments_made", 1)])?;
+        Ok(Step::Keep(BookOutcome::Booked(appointment)))
     })?;
     match booked {
         Some(outcome) => Ok(outcome),
@@ -318,13 +332,14 @@ pub(super) fn cancel(conn: &mut AnyConnection, id: i64, now: UnixMillis) -> Resu
             ))
             .execute(conn)?;
         diesel::delete(slots::table.filter(slots::appointment_id.eq(id))).execute(conn)?;
+        count(conn, now.0, [("appointments_cancelled", i64::from(changed > 0))])?;
         Ok(Step::Keep(changed > 0))
     })?;
     Ok(cancelled.unwrap_or(false))
 }
 
-/// What is taken between two times: appointments with their buffers, and holds that have not lapsed, those of
-/// `except` left out. Each is rounded outward to the grain, exactly as a booking would meet it.
+/// What is taken between two times: appointments with their buffers, holds that have not lapsed, those of `except` left
+/// out, and time off. Slots are rounded outward to the grain, exactly as a booking would meet them.
 pub(super) fn busy(
     conn: &mut AnyConnection,
     from: UnixMillis,
@@ -355,6 +370,7 @@ pub(super) fn busy(
         }
         last_owner = owner;
     }
+    taken.extend(time_off::busy(conn, from, to)?);
     Ok(taken)
 }
 

@@ -1,12 +1,15 @@
 //! Calls, their turns, audit trail and messages: what is read of them, and how a call ends.
 
+use super::activity::{count, end_counter, flag_changes};
 use super::connect::AnyConnection;
 use super::error::DbError;
+use super::jobs::{self, NewJob};
 use super::schema::{appointments, call_events, calls, customers, messages, turns};
 use super::write::locked_call;
 use crate::domain::audit::AuditEvent;
 use crate::domain::call::{CallFacts, CallKind, CallStatus, Direction, EndReason, Outcome};
 use crate::domain::ids::{AdmissionId, CallSid, Epoch};
+use crate::domain::job::JobKind;
 use crate::domain::phone::{CallerId, PhoneNumber};
 use crate::domain::time::UnixMillis;
 use crate::domain::turn::{ResumeState, Speaker, TurnRecord};
@@ -106,8 +109,8 @@ pub struct Counts {
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = calls)]
-struct CallRow {
-    id: i64,
+pub(super) struct CallRow {
+    pub(super) id: i64,
     call_sid: String,
     admission: String,
     kind: String,
@@ -123,7 +126,7 @@ struct CallRow {
     transferred: bool,
     follow_up: bool,
     customer_id: Option<i64>,
-    started_ms: i64,
+    pub(super) started_ms: i64,
     answered_ms: Option<i64>,
     ended_ms: Option<i64>,
     duration_s: Option<i64>,
@@ -135,7 +138,7 @@ struct CallRow {
 }
 
 impl CallRow {
-    fn overview(self) -> Result<CallOverview, DbError> {
+    pub(super) fn overview(self) -> Result<CallOverview, DbError> {
         let unknown = |column| DbError::Word { column };
         let end_reason = match self.end_reason {
             Some(word) => Some(EndReason::from_word(&word).ok_or(unknown("calls.end_reason"))?),
@@ -225,31 +228,49 @@ pub(super) fn end_call(
     ))
     .get_result(conn)?;
     // Added, not replaced: whoever sweeps up a lost call knows nothing of what it achieved.
-    let stored: (bool, bool, bool, bool, bool) = calls::table
-        .find(call.id)
-        .select((
-            calls::lead_captured,
-            calls::appointment_booked,
-            calls::message_taken,
-            calls::transferred,
-            calls::follow_up,
-        ))
-        .first(conn)?;
+    let stored = call.flags;
+    let flags = [
+        stored[0] || outcome.lead_captured,
+        stored[1] || outcome.appointment_booked,
+        stored[2] || outcome.message_taken,
+        stored[3] || outcome.transferred,
+        stored[4] || outcome.follow_up,
+    ];
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    let reached = Outcome {
+        lead_captured: flags[0],
+        appointment_booked: flags[1],
+        message_taken: flags[2],
+        transferred: flags[3],
+        follow_up: flags[4],
+    };
     let open = calls::table.filter(calls::id.eq(call.id)).filter(calls::ended_ms.is_null());
-    diesel::update(open)
+    let ended = diesel::update(open)
         .set((
             calls::ended_ms.eq(Some(at.0)),
-            calls::duration_s.eq(Some(i64::try_from(seconds).unwrap_or(i64::MAX))),
+            calls::duration_s.eq(Some(seconds)),
             calls::status.eq(reason.status().as_str()),
             calls::end_reason.eq(Some(reason.as_str())),
             calls::summary_state.eq(if spoke { "pending" } else { "none" }),
-            calls::lead_captured.eq(stored.0 || outcome.lead_captured),
-            calls::appointment_booked.eq(stored.1 || outcome.appointment_booked),
-            calls::message_taken.eq(stored.2 || outcome.message_taken),
-            calls::transferred.eq(stored.3 || outcome.transferred),
-            calls::follow_up.eq(stored.4 || outcome.follow_up),
+            calls::lead_captured.eq(flags[0]),
+            calls::appointment_booked.eq(flags[1]),
+            calls::message_taken.eq(flags[2]),
+            calls::transferred.eq(flags[3]),
+            calls::follow_up.eq(flags[4]),
         ))
         .execute(conn)?;
+    if ended == 0 {
+        return Ok(());
+    }
+    let changes = [(end_counter(reason), 1), ("duration_s", seconds)];
+    count(conn, call.started_ms, changes.into_iter().chain(flag_changes(stored, flags)))?;
+    // In this very transaction: a process that dies now still owes them.
+    if spoke {
+        jobs::enqueue(conn, &NewJob::of_call(JobKind::Summary, sid, at))?;
+    }
+    if reason.leaves_unfinished(reached, spoke) {
+        jobs::enqueue(conn, &NewJob::of_call(JobKind::CallBack, sid, at))?;
+    }
     Ok(())
 }
 
@@ -275,22 +296,6 @@ pub(super) fn open_calls(conn: &mut AnyConnection) -> Result<Vec<CallOverview>, 
     rows.into_iter().map(CallRow::overview).collect()
 }
 
-/// Oldest first.
-pub(super) fn pending_summaries(
-    conn: &mut AnyConnection,
-    ended_before: UnixMillis,
-    limit: u32,
-) -> Result<Vec<CallSid>, DbError> {
-    let sids: Vec<String> = calls::table
-        .filter(calls::summary_state.eq("pending"))
-        .filter(calls::ended_ms.lt(ended_before.0))
-        .order(calls::started_ms.asc())
-        .limit(i64::from(limit))
-        .select(calls::call_sid)
-        .load(conn)?;
-    Ok(sids.into_iter().map(CallSid::new).collect())
-}
-
 pub(super) fn recent_calls(conn: &mut AnyConnection, limit: u32) -> Result<Vec<CallOverview>, DbError> {
     let rows: Vec<CallRow> = calls::table
         .order((calls::started_ms.desc(), calls::id.desc()))
@@ -302,8 +307,8 @@ pub(super) fn recent_calls(conn: &mut AnyConnection, limit: u32) -> Result<Vec<C
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = turns)]
-struct TurnRow {
-    n: i64,
+pub(super) struct TurnRow {
+    pub(super) n: i64,
     speaker: String,
     said: String,
     heard: String,
@@ -313,7 +318,7 @@ struct TurnRow {
 }
 
 impl TurnRow {
-    fn turn(self) -> Result<TurnRecord, DbError> {
+    pub(super) fn turn(self) -> Result<TurnRecord, DbError> {
         Ok(TurnRecord {
             n: narrow(self.n),
             speaker: Speaker::from_word(&self.speaker).ok_or(DbError::Word { column: "turns.speaker" })?,
@@ -392,7 +397,14 @@ pub(super) fn recent_messages(conn: &mut AnyConnection, limit: u32) -> Result<Ve
     let rows: Vec<Row> = messages::table
         .order(messages::id.desc())
         .limit(i64::from(limit))
-        .select(messages::all_columns)
+        .select((
+            messages::id,
+            messages::call_sid,
+            messages::name,
+            messages::phone,
+            messages::text,
+            messages::created_ms,
+        ))
         .load(conn)?;
     let message = |(id, call, name, phone, text, at): Row| StoredMessage {
         id,

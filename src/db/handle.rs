@@ -332,15 +332,6 @@ impl DbHandle {
         self.read(move |conn| calls::recent_calls(conn, limit)).await
     }
 
-    /// Calls that ended before a time and whose summary is still to be written, oldest first.
-    pub async fn pending_summaries(
-        &self,
-        ended_before: UnixMillis,
-        limit: u32,
-    ) -> Result<Vec<CallSid>, DbError> {
-        self.read(move |conn| calls::pending_summaries(conn, ended_before, limit)).await
-    }
-
     /// A call's turns, in order.
     pub async fn turns(&self, sid: CallSid) -> Result<Vec<TurnRecord>, DbError> {
         self.read(move |conn| calls::turns_of(conn, &sid)).await

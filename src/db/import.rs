@@ -1,6 +1,7 @@
 //! Copies a prototype's SQLite file (customers, appointments, calls) into our database. The file is opened read-only
 //! and never altered; what was copied before is not copied again.
 
+use super::activity::{count, direction_counter, end_counter, flag_changes};
 use super::bookings::{cover_imported, status_word};
 use super::calls::caller_columns;
 use super::connect::{AnyConnection, on_either, sqlite_uri, write_transaction};
@@ -369,6 +370,7 @@ impl Copy<'_> {
             .returning(appointments::id)
             .get_result::<i64>(c))?;
         self.report.appointments += 1;
+        count(self.conn, made.0, [("appointments_made", 1)])?;
 
         let length = u32::try_from(minutes).unwrap_or(30);
         let over = starts_at.0.saturating_add(i64::from(minutes) * 60_000) <= self.rules.now.0;
@@ -445,6 +447,9 @@ impl Copy<'_> {
             calls::epoch.eq(0),
         );
         diesel::insert_into(calls::table).values(values).execute(self.conn)?;
+        let flags = [row.flag("lead_captured"), row.flag("appointment_booked"), false, false, false];
+        let changes = [(direction_counter(direction), 1), (end_counter(reason), 1), ("duration_s", seconds)];
+        count(self.conn, started.0, changes.into_iter().chain(flag_changes([false; 5], flags)))?;
         self.report.calls += 1;
         Ok(())
     }

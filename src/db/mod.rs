@@ -4,27 +4,54 @@
 //! no call ever waits for the database. Reads and bookings run on the blocking pool with connections of their own.
 //! SQLite and PostgreSQL differ in here and nowhere else.
 
+pub mod access;
+mod activity;
 mod actor;
 mod batch;
 mod bookings;
 mod calls;
 mod connect;
 mod customers;
+pub mod erase;
 mod error;
 mod handle;
 pub mod import;
+mod jobs;
+mod lists;
 mod migrate;
+mod outcomes;
+mod recordings;
+mod retention;
 mod schema;
 pub mod seed;
+mod settings;
+mod time_off;
+mod usage;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub use bookings::{BookOutcome, BookRequest, HoldRequest, SLOT_MS};
+pub use activity::{
+    ActivityBucket, ActivityCounts, LATENCY_BOUNDS, LATENCY_CLASSES, LatencyCounts, QUARTER_MS, Run, STAGES,
+};
+pub use bookings::{
+    AppointmentChange, AppointmentDetail, BookOutcome, BookRequest, HoldRequest, NewAppointment, SLOT_MS,
+    StaffOutcome,
+};
 pub use calls::{CallOverview, Counts, StoredEvent, StoredMessage, SummaryState};
 pub use connect::AnyConnection;
 pub use error::{DbError, DbRefused, UrlProblem};
 pub use handle::{Database, DbHandle, DbStats};
+pub use jobs::{JobEffect, JobLease, JobQuery, LeasedJob, LeasedJobs, NewJob, StoredJob, Touched};
+pub use lists::{
+    AppointmentFilter, BadCursor, CallFilter, CallFlag, CallHit, Cursor, CustomerChange, CustomerDetail,
+    CustomerHit, CustomerOutcome, DashboardNumbers, ListKind, Listed, MessageDetail, MessageState, Page,
+    SearchWords,
+};
 pub use migrate::open_connection;
+pub use outcomes::StoredOutcome;
+pub use retention::{Aged, BATCH as RETENTION_BATCH};
+pub use settings::StoredSetting;
+pub use time_off::{NewTimeOff, TimeOff};
 pub use write::Write;

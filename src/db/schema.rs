@@ -105,6 +105,9 @@ diesel::table! {
         phone -> Nullable<Text>,
         text -> Text,
         created_ms -> BigInt,
+        done_ms -> Nullable<BigInt>,
+        done_by -> Nullable<Text>,
+        kind -> Text,
     }
 }
 
@@ -120,3 +123,212 @@ diesel::allow_tables_to_appear_in_same_query!(
     call_events,
     messages,
 );
+
+diesel::table! {
+    settings (name) {
+        name -> Text,
+        value -> Text,
+        version -> BigInt,
+        updated_by -> Text,
+        updated_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    time_off (id) {
+        id -> BigInt,
+        staff -> Nullable<Text>,
+        from_ms -> BigInt,
+        to_ms -> BigInt,
+        reason -> Nullable<Text>,
+        created_ms -> BigInt,
+        created_by -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    activity (at_ms, shard) {
+        at_ms -> BigInt,
+        shard -> BigInt,
+        inbound -> BigInt,
+        outbound -> BigInt,
+        ended_completed -> BigInt,
+        ended_transferred -> BigInt,
+        ended_message_taken -> BigInt,
+        ended_apology -> BigInt,
+        ended_silence -> BigInt,
+        ended_max_duration -> BigInt,
+        ended_lost -> BigInt,
+        ended_spend_cap -> BigInt,
+        ended_ended -> BigInt,
+        ended_shutdown -> BigInt,
+        ended_never_started -> BigInt,
+        ended_failed -> BigInt,
+        ended_busy -> BigInt,
+        ended_no_answer -> BigInt,
+        ended_canceled -> BigInt,
+        leads -> BigInt,
+        calls_booked -> BigInt,
+        messages -> BigInt,
+        transfers -> BigInt,
+        follow_ups -> BigInt,
+        appointments_made -> BigInt,
+        appointments_cancelled -> BigInt,
+        duration_s -> BigInt,
+        barge_ins -> BigInt,
+        errors_stt -> BigInt,
+        errors_tts -> BigInt,
+        errors_llm -> BigInt,
+        errors_tools -> BigInt,
+    }
+}
+
+diesel::table! {
+    latencies (at_ms, shard, stage) {
+        at_ms -> BigInt,
+        shard -> BigInt,
+        stage -> Text,
+        n -> BigInt,
+        sum_ms -> BigInt,
+        le_100 -> BigInt,
+        le_200 -> BigInt,
+        le_300 -> BigInt,
+        le_400 -> BigInt,
+        le_500 -> BigInt,
+        le_600 -> BigInt,
+        le_800 -> BigInt,
+        le_1000 -> BigInt,
+        le_1250 -> BigInt,
+        le_1500 -> BigInt,
+        le_2000 -> BigInt,
+        le_2500 -> BigInt,
+        le_3000 -> BigInt,
+        le_5000 -> BigInt,
+        longer -> BigInt,
+    }
+}
+
+diesel::table! {
+    totals (name) {
+        name -> Text,
+        n -> BigInt,
+    }
+}
+
+diesel::table! {
+    api_keys (id) {
+        id -> BigInt,
+        name -> Text,
+        hash -> Text,
+        scope -> Text,
+        created_ms -> BigInt,
+        last_used_ms -> Nullable<BigInt>,
+        revoked_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    users (id) {
+        id -> BigInt,
+        name -> Text,
+        hash -> Text,
+        role -> Text,
+        generation -> BigInt,
+        one_time -> Bool,
+        disabled -> Bool,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    login_sessions (hash) {
+        hash -> Text,
+        user_id -> BigInt,
+        generation -> BigInt,
+        csrf -> Text,
+        created_ms -> BigInt,
+        seen_ms -> BigInt,
+        expires_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    staff_actions (id) {
+        id -> BigInt,
+        at_ms -> BigInt,
+        who_kind -> Text,
+        who_id -> BigInt,
+        who_name -> Text,
+        action -> Text,
+        target -> Text,
+        detail -> Text,
+    }
+}
+
+diesel::joinable!(login_sessions -> users (user_id));
+diesel::allow_tables_to_appear_in_same_query!(login_sessions, users);
+
+diesel::table! {
+    recordings (id) {
+        id -> BigInt,
+        call_sid -> Text,
+        location -> Text,
+        state -> Text,
+        bytes -> BigInt,
+        ms -> BigInt,
+        started_ms -> BigInt,
+        offset_ms -> BigInt,
+        dropped_frames -> BigInt,
+        updated_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    jobs (id) {
+        id -> BigInt,
+        kind -> Text,
+        key -> Text,
+        payload -> Text,
+        state -> Text,
+        attempts -> BigInt,
+        next_run_ms -> BigInt,
+        lease_until_ms -> Nullable<BigInt>,
+        lease_owner -> Nullable<Text>,
+        last_error -> Nullable<Text>,
+        created_ms -> BigInt,
+        done_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    call_outcomes (call_id) {
+        call_id -> BigInt,
+        intent -> Nullable<Text>,
+        sentiment -> Nullable<Text>,
+        outcome -> Text,
+        model -> Text,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    call_usage (call_id, item, model) {
+        call_id -> BigInt,
+        item -> Text,
+        model -> Text,
+        amount -> BigInt,
+        micros -> BigInt,
+    }
+}
+
+diesel::table! {
+    spend_days (day) {
+        day -> BigInt,
+        micros -> BigInt,
+    }
+}
+
+diesel::joinable!(call_outcomes -> calls (call_id));
+diesel::joinable!(call_usage -> calls (call_id));
+diesel::allow_tables_to_appear_in_same_query!(calls, call_outcomes);
+diesel::allow_tables_to_appear_in_same_query!(calls, call_usage);

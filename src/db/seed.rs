@@ -1,5 +1,10 @@
 //! Sample data, so that a fresh dashboard has something to show. Seeding twice adds nothing.
 
+mod bulk;
+mod texts;
+
+pub use bulk::{BulkPlan, bulk};
+
 use super::bookings::{self, BookOutcome, BookRequest};
 use super::connect::{AnyConnection, write_transaction};
 use super::customers;

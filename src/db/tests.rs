@@ -5,4 +5,4 @@ mod calls;
 mod support;
 mod writer;
 
-pub(super) use support::{TestDb, admitted, caller_turn, facts, phone};
+pub(crate) use support::{TestDb, admitted, caller_turn, facts, phone};

@@ -1,14 +1,23 @@
 //! What is written in order through the writer, and how each of it is applied.
 
+use super::access::add_staff_action;
+use super::activity::{self, Flags, count, direction_counter, event_counter, flag_changes};
 use super::calls::{caller_columns, end_call};
 use super::connect::{AnyConnection, on_either};
 use super::error::DbError;
+use super::recordings;
 use super::schema::{call_events, calls, customers, messages, turns};
+use super::usage;
 use crate::domain::audit::AuditEvent;
 use crate::domain::call::{CallFacts, CallStatus, Direction, EndReason, Outcome};
+use crate::domain::card;
 use crate::domain::ids::{CallSid, Epoch};
+use crate::domain::job::JobKind;
+use crate::domain::recording::Recording;
+use crate::domain::staff::StaffAction;
 use crate::domain::time::UnixMillis;
-use crate::domain::turn::{ResumeState, TurnRecord};
+use crate::domain::turn::{ResumeState, StageLatencies, TurnRecord};
+use crate::domain::usage::Used;
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use std::fmt;
@@ -83,6 +92,15 @@ pub enum Write {
         /// The summary.
         text: String,
     },
+    /// What a call has used, added to what is stored already.
+    Usage {
+        /// Which call.
+        sid: CallSid,
+        /// The day it counts for, from 1970-01-01 in UTC.
+        day: i64,
+        /// What.
+        used: Vec<Used>,
+    },
     /// A message for a call-back. The call need not be known: a message is never lost for that.
     Message {
         /// Which call.
@@ -95,6 +113,20 @@ pub enum Write {
         phone: Option<String>,
         /// The message.
         text: String,
+    },
+    /// A row of the staff's audit trail.
+    StaffAction {
+        /// When.
+        at: UnixMillis,
+        /// What was done, and by whom.
+        action: Box<StaffAction>,
+    },
+    /// How a recording stands now.
+    Recording {
+        /// The recording.
+        recording: Recording,
+        /// When.
+        at: UnixMillis,
     },
     /// Whatever a test wants to happen in the writer.
     #[cfg(test)]
@@ -113,7 +145,10 @@ impl Write {
             Self::CallEnded { .. } => "call_ended",
             Self::CallCustomer { .. } => "call_customer",
             Self::Summary { .. } => "summary",
+            Self::Usage { .. } => "usage",
             Self::Message { .. } => "message",
+            Self::StaffAction { .. } => "staff_action",
+            Self::Recording { .. } => "recording",
             #[cfg(test)]
             Self::Test(_) => "test",
         }
@@ -130,7 +165,10 @@ impl Write {
             | Self::CallEnded { sid, .. }
             | Self::CallCustomer { sid, .. }
             | Self::Summary { sid, .. }
+            | Self::Usage { sid, .. }
             | Self::Message { sid, .. } => sid.as_str(),
+            Self::StaffAction { .. } => "",
+            Self::Recording { recording, .. } => recording.sid.as_str(),
             #[cfg(test)]
             Self::Test(_) => "",
         }
@@ -151,15 +189,17 @@ pub(super) fn apply(conn: &mut AnyConnection, write: &Write) -> Result<(), DbErr
         Write::CallAnswered { sid, at } => answered(conn, sid, *at),
         Write::Turn { sid, epoch, turn } => put_turn(conn, sid, *epoch, turn),
         Write::Event { sid, at, event } => {
+            let mut detail = event.detail.clone();
+            card::mask_json(&mut detail);
             diesel::insert_into(call_events::table)
                 .values((
                     call_events::call_sid.eq(sid.as_str()),
                     call_events::at_ms.eq(at.0),
                     call_events::code.eq(event.code.as_str()),
-                    call_events::detail.eq(serde_json::to_string(&event.detail)?),
+                    call_events::detail.eq(serde_json::to_string(&detail)?),
                 ))
                 .execute(conn)?;
-            Ok(())
+            count(conn, at.0, event_counter(&event.code).map(|counter| (counter, 1)))
         }
         Write::Resume { sid, epoch, state } => put_resume(conn, sid, *epoch, state),
         Write::CallEnded { sid, at, reason, outcome } => end_call(conn, sid, *at, *reason, *outcome),
@@ -170,23 +210,28 @@ pub(super) fn apply(conn: &mut AnyConnection, write: &Write) -> Result<(), DbErr
             known(changed, sid)
         }
         Write::Summary { sid, text } => {
+            let text = card::mask_text(text);
             let changed = diesel::update(calls::table.filter(calls::call_sid.eq(sid.as_str())))
                 .set((calls::summary.eq(Some(text.as_str())), calls::summary_state.eq("done")))
                 .execute(conn)?;
+            super::jobs::done_by_others(conn, &format!("{}:{sid}", JobKind::Summary))?;
             known(changed, sid)
         }
+        Write::Usage { sid, day, used } => usage::add(conn, sid, *day, used),
         Write::Message { sid, at, name, phone, text } => {
             diesel::insert_into(messages::table)
                 .values((
                     messages::call_sid.eq(sid.as_str()),
                     messages::name.eq(name.as_deref()),
                     messages::phone.eq(phone.as_deref()),
-                    messages::text.eq(text.as_str()),
+                    messages::text.eq(card::mask_text(text)),
                     messages::created_ms.eq(at.0),
                 ))
                 .execute(conn)?;
             Ok(())
         }
+        Write::StaffAction { at, action } => add_staff_action(conn, action, *at),
+        Write::Recording { recording, at } => recordings::put(conn, recording, *at),
         #[cfg(test)]
         Write::Test(job) => job(conn),
     }
@@ -210,26 +255,29 @@ fn admit(conn: &mut AnyConnection, facts: &CallFacts) -> Result<(), DbError> {
             .optional()?,
         None => None,
     };
-    let upsert = diesel::insert_into(calls::table)
-        .values((
-            calls::call_sid.eq(facts.sid.as_str()),
-            calls::admission.eq(facts.admission.as_str()),
-            calls::kind.eq(facts.kind.as_str()),
-            calls::direction.eq(facts.direction.as_str()),
-            calls::caller_kind.eq(caller_kind),
-            calls::phone_number.eq(phone_number),
-            calls::business_number.eq(facts.business_number.as_str()),
-            calls::status.eq(status.as_str()),
-            calls::customer_id.eq(customer),
-            calls::started_ms.eq(facts.admitted_at.0),
-            calls::epoch.eq(i64::from(facts.epoch.0)),
-        ))
-        .on_conflict(calls::call_sid)
-        .do_update()
-        .set((calls::epoch.eq(excluded(calls::epoch)), calls::admission.eq(excluded(calls::admission))));
-    let upsert =
-        diesel::query_dsl::methods::FilterDsl::filter(upsert, calls::epoch.le(excluded(calls::epoch)));
-    let changed = on_either!(conn, c => upsert.execute(c))?;
+    let values = (
+        calls::call_sid.eq(facts.sid.as_str()),
+        calls::admission.eq(facts.admission.as_str()),
+        calls::kind.eq(facts.kind.as_str()),
+        calls::direction.eq(facts.direction.as_str()),
+        calls::caller_kind.eq(caller_kind),
+        calls::phone_number.eq(phone_number),
+        calls::business_number.eq(facts.business_number.as_str()),
+        calls::status.eq(status.as_str()),
+        calls::customer_id.eq(customer),
+        calls::started_ms.eq(facts.admitted_at.0),
+        calls::epoch.eq(i64::from(facts.epoch.0)),
+    );
+    let new = diesel::insert_into(calls::table).values(values).on_conflict(calls::call_sid).do_nothing();
+    if on_either!(conn, c => new.execute(c))? > 0 {
+        return count(conn, facts.admitted_at.0, [(direction_counter(facts.direction), 1)]);
+    }
+    let owned = calls::table
+        .filter(calls::call_sid.eq(facts.sid.as_str()))
+        .filter(calls::epoch.le(i64::from(facts.epoch.0)));
+    let changed = diesel::update(owned)
+        .set((calls::epoch.eq(i64::from(facts.epoch.0)), calls::admission.eq(facts.admission.as_str())))
+        .execute(conn)?;
     if changed == 0 {
         let call = locked_call(conn, &facts.sid)?;
         return Err(DbError::StaleEpoch { current: call.epoch(), given: facts.epoch });
@@ -254,6 +302,11 @@ fn put_turn(conn: &mut AnyConnection, sid: &CallSid, epoch: Epoch, turn: &TurnRe
     let call = locked_call(conn, sid)?;
     call.fence(conn, epoch)?;
     let latencies = serde_json::to_string(&turn.latency)?;
+    let before: Option<(String, bool)> = turns::table
+        .find((call.id, i64::from(turn.n)))
+        .select((turns::latencies, turns::interrupted))
+        .first(conn)
+        .optional()?;
     on_either!(conn, c => diesel::insert_into(turns::table)
         .values((
             turns::call_id.eq(call.id),
@@ -276,7 +329,15 @@ fn put_turn(conn: &mut AnyConnection, sid: &CallSid, epoch: Epoch, turn: &TurnRe
             turns::latencies.eq(excluded(turns::latencies)),
         ))
         .execute(c))?;
-    Ok(())
+    let before = match &before {
+        Some((latencies, interrupted)) => {
+            Some((serde_json::from_str::<StageLatencies>(latencies)?, *interrupted))
+        }
+        None => None,
+    };
+    let before = before.as_ref().map(|(latency, interrupted)| (latency, *interrupted));
+    let at = call.started_ms.saturating_add(i64::try_from(turn.at_ms).unwrap_or(i64::MAX));
+    activity::count_turn(conn, at, before, (&turn.latency, turn.interrupted))
 }
 
 fn put_resume(
@@ -294,6 +355,7 @@ fn put_resume(
         facts: state.facts.clone(),
         elapsed_ms: state.elapsed_ms,
         breaks: state.breaks,
+        notified: state.notified,
     };
     diesel::update(calls::table.filter(calls::id.eq(call.id)))
         .set((
@@ -306,14 +368,19 @@ fn put_resume(
             calls::follow_up.eq(state.outcome.follow_up),
         ))
         .execute(conn)?;
-    Ok(())
+    let Outcome { lead_captured, appointment_booked, message_taken, transferred, follow_up } = state.outcome;
+    let flags = [lead_captured, appointment_booked, message_taken, transferred, follow_up];
+    count(conn, call.started_ms, flag_changes(call.flags, flags))
 }
 
 /// A call's row, kept from changing until the transaction ends.
 pub(super) struct LockedCall {
     pub(super) id: i64,
     epoch: i64,
+    pub(super) started_ms: i64,
     pub(super) answered_ms: Option<i64>,
+    /// What it achieved so far, as it is stored.
+    pub(super) flags: Flags,
 }
 
 impl LockedCall {
@@ -342,14 +409,25 @@ pub(super) fn locked_call(conn: &mut AnyConnection, sid: &CallSid) -> Result<Loc
     let query = calls::table.filter(calls::call_sid.eq(sid.as_str())).select((
         calls::id,
         calls::epoch,
+        calls::started_ms,
         calls::answered_ms,
+        (
+            calls::lead_captured,
+            calls::appointment_booked,
+            calls::message_taken,
+            calls::transferred,
+            calls::follow_up,
+        ),
     ));
-    let row: Option<(i64, i64, Option<i64>)> = match conn {
+    type Row = (i64, i64, i64, Option<i64>, (bool, bool, bool, bool, bool));
+    let row: Option<Row> = match conn {
         AnyConnection::Sqlite(c) => query.get_result(c).optional()?,
         AnyConnection::Postgres(c) => query.for_no_key_update().get_result(c).optional()?,
     };
     match row {
-        Some((id, epoch, answered_ms)) => Ok(LockedCall { id, epoch, answered_ms }),
+        Some((id, epoch, started_ms, answered_ms, (a, b, c, d, e))) => {
+            Ok(LockedCall { id, epoch, started_ms, answered_ms, flags: [a, b, c, d, e] })
+        }
         None => Err(DbError::UnknownCall(sid.clone())),
     }
 }

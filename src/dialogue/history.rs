@@ -127,6 +127,24 @@ impl History {
 
     /// The caller's turn `text` is to be answered by `reply`.
     pub fn answer(&mut self, reply: ReplyId, text: &str) {
+        let (whole, fresh, kept) = self.untold(text);
+        if !fresh.is_empty() {
+            self.groups.push_back(vec![Entry::Caller { reply: Some(reply), text: fresh }]);
+        }
+        self.turn = Some(Turn { reply, whole, kept, settled: false });
+    }
+
+    /// The caller's turn `text` was answered by somebody else.
+    pub fn overheard(&mut self, text: &str) {
+        let fresh = self.untold(text).1;
+        if !fresh.is_empty() {
+            self.groups.push_back(vec![Entry::Caller { reply: None, text: fresh }]);
+        }
+    }
+
+    /// All of a turn, what of it is not in the history yet, and how many words of it are. A turn that was taken back
+    /// is a part of it.
+    fn untold(&mut self, text: &str) -> (String, String, usize) {
         let text = one_line(text);
         let (whole, kept) = match self.withdrawn.take() {
             Some(before) if is_prefix(&before.whole, &text) => (text, before.kept),
@@ -135,10 +153,7 @@ impl History {
             None => (text, 0),
         };
         let fresh = skip_words(&whole, kept);
-        if !fresh.is_empty() {
-            self.groups.push_back(vec![Entry::Caller { reply: Some(reply), text: fresh }]);
-        }
-        self.turn = Some(Turn { reply, whole, kept, settled: false });
+        (whole, fresh, kept)
     }
 
     /// The bot said something of its own accord.

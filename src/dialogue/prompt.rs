@@ -153,7 +153,7 @@ fn caller(out: &mut String, context: &PromptContext) {
     if let Some(outbound) = &context.outbound {
         out.push_str("You placed this call: say who you are, say why you ring, and respect a no.\n");
         line(out, "Why you ring:", outbound.purpose.as_deref().unwrap_or_default(), 300);
-        line(out, "What you should know for it:", outbound.context.as_deref().unwrap_or_default(), 1_500);
+        line(out, "What you should know for it:", outbound.context.as_deref().unwrap_or_default(), 2_000);
     }
     match (&who.name, who.returning) {
         (Some(name), _) => {

@@ -32,7 +32,7 @@ pub struct CustomerPatch {
 }
 
 /// How an appointment stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AppointmentStatus {
     /// Agreed.
@@ -65,7 +65,7 @@ pub struct Appointment {
 /// A stretch of a person's time that is taken: an appointment, a hold of another call, or time off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Busy {
-    /// Whose time.
+    /// Whose time; everybody's, if empty.
     pub staff: String,
     /// First millisecond taken.
     pub from: UnixMillis,

@@ -28,6 +28,22 @@ macro_rules! words {
             }
         }
 
+        // By hand: the derive does not see a word that comes out of a macro.
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                utoipa::openapi::schema::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::schema::Type::String)
+                    .enum_values(Some([$($word),+]))
+                    .into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {
+            fn name() -> std::borrow::Cow<'static, str> {
+                std::borrow::Cow::Borrowed(stringify!($name))
+            }
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())
@@ -35,6 +51,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(super) use words;
 
 words!(
     /// What carries the call.
@@ -104,6 +122,8 @@ words!(
         MaxDuration = "max_duration",
         /// The connection broke and nobody came back.
         Lost = "lost",
+        /// It, or the day, had cost as much as was allowed.
+        SpendCap = "spend_cap",
         /// Staff or an operator ended it.
         Ended = "ended",
         /// The server was shut down under it.
@@ -135,9 +155,25 @@ impl EndReason {
             | Self::Apology
             | Self::Silence
             | Self::MaxDuration
+            | Self::SpendCap
             | Self::Ended
             | Self::Shutdown => CallStatus::Completed,
         }
+    }
+
+    /// Whether a call that ended so left a caller without what they rang for, so that somebody should ring them back: it
+    /// failed, broke off, or something was promised, and no message says so already. `spoke`: the caller said something.
+    pub const fn leaves_unfinished(self, reached: Outcome, spoke: bool) -> bool {
+        if reached.message_taken {
+            return false;
+        }
+        let broke_off = match self {
+            // Whoever has what they came for, or never said what that is, is not owed a call.
+            Self::Lost | Self::Shutdown => spoke && !reached.appointment_booked,
+            Self::Apology => true,
+            _ => false,
+        };
+        broke_off || reached.follow_up
     }
 
     /// Whether it is one that Twilio's status callbacks give: the caller's leg is over.

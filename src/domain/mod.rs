@@ -6,9 +6,15 @@
 pub mod appointment;
 pub mod audit;
 pub mod call;
+pub mod card;
 pub mod ids;
+pub mod insight;
+pub mod job;
 pub mod mask;
 pub mod phone;
 pub mod profile;
+pub mod recording;
+pub mod staff;
 pub mod time;
 pub mod turn;
+pub mod usage;

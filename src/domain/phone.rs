@@ -90,6 +90,23 @@ impl PhoneNumber {
         let e164 = number.format().mode(phonenumber::Mode::E164).to_string();
         Self::from_e164(&e164).map_err(|_| PhoneError::Invalid)
     }
+
+    /// The country of the number by the numbering plan, ISO 3166 (`US`). Countries that share a code are told apart.
+    pub fn region(&self) -> Option<String> {
+        let number = phonenumber::parse(None, self.as_str()).ok()?;
+        number.country().id().map(|id| id.as_ref().to_owned())
+    }
+
+    /// Whether a call to it costs more than a call: premium rate, shared cost and their like, which fraud lives on.
+    pub fn is_costly(&self) -> bool {
+        use phonenumber::Type;
+        phonenumber::parse(None, self.as_str()).is_ok_and(|number| {
+            matches!(
+                number.number_type(&phonenumber::metadata::DATABASE),
+                Type::PremiumRate | Type::SharedCost | Type::PersonalNumber | Type::Pager | Type::Uan
+            )
+        })
+    }
 }
 
 /// Whether a text has the form `+`, a digit other than 0, and 6 to 14 digits more.

@@ -4,7 +4,7 @@ use super::call::Outcome;
 use serde::{Deserialize, Serialize};
 
 /// Who spoke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Speaker {
     /// The person on the line.
@@ -33,7 +33,7 @@ impl Speaker {
 }
 
 /// Milliseconds each stage of one answer took; a stage that did not happen is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct StageLatencies {
     /// From the end of the last word (as the recogniser timed it) to the decision that the turn is over.
     pub end_of_turn_ms: Option<u32>,
@@ -81,4 +81,7 @@ pub struct ResumeState {
     pub elapsed_ms: u64,
     /// How often the stream broke.
     pub breaks: u32,
+    /// Whether the caller was told that the call is recorded.
+    #[serde(default)]
+    pub notified: bool,
 }

@@ -1,204 +1,144 @@
-//! The summary of a call, written right after its end.
-//!
-//! A call whose summary did not come about stays marked in the database and is taken up at the next start.
+//! Writes the summary of a call and what came of it: by the model for that, or by the next one that answers.
 
-use crate::db::{DbError, DbHandle, Write};
-use crate::domain::ids::CallSid;
-use crate::domain::time::UnixMillis;
-use crate::domain::turn::{Speaker, TurnRecord};
-use crate::provider::llm::{ChatMessage, ChatModel, ChatRequest, ToolChoice};
-use std::fmt::Write as _;
+use super::machine::{Again, Failure};
+use super::written::{self, Written};
+use crate::domain::turn::TurnRecord;
+use crate::provider::llm::{ChatModel, ChatRequest, Completion, JsonShape};
+use crate::provider::{ProviderError, ProviderErrorKind};
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
-use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
 
-/// What the model is told.
-const INSTRUCTIONS: &str = "You summarise phone calls for the staff of a business. In two or three sentences: who called, \
-                            what they wanted, what was agreed, what is left to do. Plain text, no preamble.";
-/// Attempts, and the wait before the second; doubles.
-const ATTEMPTS: u32 = 3;
-const WAIT: Duration = Duration::from_secs(2);
-/// Summaries at once: live calls use the same vendor.
-const AT_ONCE: usize = 4;
-/// Summaries of earlier runs taken up at a start.
-const TAKEN_UP: u32 = 1_000;
-
-/// Writes summaries, on one thread.
-#[derive(Clone)]
-pub struct Summaries {
-    db: DbHandle,
-    model: Rc<dyn ChatModel>,
-    places: Rc<Semaphore>,
-    under_way: Rc<watch::Sender<usize>>,
-    closing: watch::Receiver<bool>,
+/// The models that write summaries, the first one first.
+pub struct Writers {
+    models: Vec<Rc<dyn ChatModel>>,
+    /// Those whose host does not know about shapes: they are asked without one.
+    shapeless: RefCell<HashSet<usize>>,
 }
 
-/// The other end of [`Summaries`], for whoever stops the server.
-pub struct SummariesEnd {
-    under_way: watch::Receiver<usize>,
-    closing: watch::Sender<bool>,
+/// What was written, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// What.
+    pub written: Written,
+    /// The model's name.
+    pub model: String,
+    /// Tokens used, where the host tells.
+    pub usage: Option<crate::provider::llm::Usage>,
 }
 
-impl SummariesEnd {
-    /// Waits until no summary is under way, at most as long as `limit`. Those that would wait for another attempt are
-    /// left to the next start.
-    pub async fn finish(mut self, limit: Duration) {
-        self.closing.send_replace(true);
-        if tokio::time::timeout(limit, self.under_way.wait_for(|n| *n == 0)).await.is_err() {
-            tracing::warn!(left = *self.under_way.borrow(), "summaries are left to the next start");
-        }
-    }
-}
-
-/// Counts one summary as under way while it lives.
-struct UnderWay(Rc<watch::Sender<usize>>);
-
-impl UnderWay {
-    fn begin(count: &Rc<watch::Sender<usize>>) -> Self {
-        count.send_modify(|n| *n = n.saturating_add(1));
-        Self(Rc::clone(count))
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.send_modify(|n| *n = n.saturating_sub(1));
-    }
-}
-
-/// What passes from a server to its summaries and back; made before the thread that writes them.
-pub struct Wires {
-    under_way: watch::Sender<usize>,
-    closing: watch::Receiver<bool>,
-}
-
-/// Both ends.
-pub fn wires() -> (Wires, SummariesEnd) {
-    let (count, under_way) = watch::channel(0);
-    let (close, closing) = watch::channel(false);
-    (Wires { under_way: count, closing }, SummariesEnd { under_way, closing: close })
-}
-
-impl Summaries {
-    /// Writes summaries by `model` into `db`.
-    pub fn new(db: DbHandle, model: Rc<dyn ChatModel>, wires: Wires) -> Self {
-        Self {
-            db,
-            model,
-            places: Rc::new(Semaphore::new(AT_ONCE)),
-            under_way: Rc::new(wires.under_way),
-            closing: wires.closing,
-        }
+impl Writers {
+    /// These models, in this order.
+    pub fn new(models: Vec<Rc<dyn ChatModel>>) -> Self {
+        Self { models, shapeless: RefCell::default() }
     }
 
-    /// Writes the summary of a call that has ended, in a task of its own.
-    pub fn write(&self, sid: CallSid) {
-        let this = self.clone();
-        let under_way = UnderWay::begin(&self.under_way);
-        actix_rt::spawn(async move {
-            let _under_way = under_way;
-            this.work(sid).await;
-        });
-    }
-
-    /// Takes up what calls that ended before `started` are still owed.
-    pub fn take_up(&self, started: UnixMillis) {
-        let this = self.clone();
-        actix_rt::spawn(async move {
-            match this.db.pending_summaries(started, TAKEN_UP).await {
-                Ok(sids) => sids.into_iter().for_each(|sid| this.write(sid)),
-                Err(error) => tracing::error!(%error, "pending summaries not read"),
-            }
-        });
-    }
-
-    /// Waits before another attempt; false if there is to be none.
-    async fn again(&mut self, attempt: u32) -> bool {
-        if attempt + 1 >= ATTEMPTS {
-            return false;
-        }
-        let wait = tokio::time::sleep(WAIT.saturating_mul(1 << attempt));
-        tokio::select! {
-            // An error is an end as well: the server is gone.
-            _ = self.closing.wait_for(|closing| *closing) => false,
-            () = wait => true,
-        }
-    }
-
-    /// The call's turns, once all that was queued before its end is written.
-    async fn turns(&mut self, sid: &CallSid) -> Result<Vec<TurnRecord>, DbError> {
-        let mut attempt = 0;
-        loop {
-            let read = match self.db.flush().await {
-                Ok(()) => self.db.turns(sid.clone()).await,
-                Err(error) => Err(error),
-            };
-            match read {
-                Err(error) if !matches!(error, DbError::Closed) && self.again(attempt).await => {
-                    tracing::warn!(call.id = %sid, %error, attempt, "turns not read for the summary");
-                    attempt += 1;
-                }
-                read => return read,
-            }
-        }
-    }
-
-    /// A call in which the caller said nothing needs none.
-    async fn work(mut self, sid: CallSid) {
-        let places = Rc::clone(&self.places);
-        let Ok(_place) = places.acquire().await else { return };
-        let turns = match self.turns(&sid).await {
-            Ok(turns) => turns,
-            Err(error) => {
-                tracing::error!(call.id = %sid, %error, "turns not read for the summary");
-                return;
-            }
-        };
-        if !turns.iter().any(|t| t.speaker == Speaker::Caller) {
-            return;
-        }
-        let request = request(&turns);
-        for attempt in 0..ATTEMPTS {
-            match self.model.complete(&request).await {
-                Ok(done) if !done.text.trim().is_empty() => {
-                    let text = done.text.trim().to_owned();
-                    if let Err(error) = self.db.write(Write::Summary { sid: sid.clone(), text }).await {
-                        tracing::error!(call.id = %sid, %error, "summary not stored");
+    /// Has the first model that can write about a call.
+    pub async fn write(&self, turns: &[TurnRecord]) -> Result<Signed, Failure> {
+        let (request, shape) = (written::request(turns), written::shape());
+        let mut last: Option<Failure> = None;
+        for (at, model) in self.models.iter().enumerate() {
+            let failure = match self.ask(at, model.as_ref(), &request, &shape).await {
+                Ok(done) => match written::read(&done.text) {
+                    Ok(written) => {
+                        let (model, usage) = (model.whole_name().to_owned(), done.usage);
+                        return Ok(Signed { written, model, usage });
                     }
-                    return;
-                }
-                Ok(_) => {}
-                Err(error) if !error.is_retryable() => {
-                    tracing::warn!(call.id = %sid, code = %error.code, "summary refused");
-                    return;
-                }
-                Err(error) => tracing::warn!(call.id = %sid, code = %error.code, attempt, "summary failed"),
-            }
-            if !self.again(attempt).await {
-                break;
-            }
+                    Err(unusable) => Failure { code: unusable.code().to_owned(), again: Again::Later },
+                },
+                Err(error) => failure(&error),
+            };
+            tracing::debug!(model = model.name(), code = %failure.code, "summary not written");
+            last = Some(match last {
+                Some(before) => more_hopeful(before, failure),
+                None => failure,
+            });
         }
-        tracing::error!(call.id = %sid, "no summary yet");
+        Err(last.unwrap_or_else(|| Failure { code: "summary.no_model".to_owned(), again: Again::Never }))
+    }
+
+    async fn ask(
+        &self,
+        at: usize,
+        model: &dyn ChatModel,
+        request: &ChatRequest,
+        shape: &JsonShape,
+    ) -> Result<Completion, ProviderError> {
+        if self.shapeless.borrow().contains(&at) {
+            return model.complete(request).await;
+        }
+        match model.complete_json(request, shape).await {
+            // What is wrong may be the shape, or anything else: if the plain request is taken, it was the shape.
+            Err(error) if error.kind == ProviderErrorKind::Refused => {
+                let plain = model.complete(request).await?;
+                tracing::info!(model = model.name(), code = %error.code, "this host takes no response_format");
+                self.shapeless.borrow_mut().insert(at);
+                Ok(plain)
+            }
+            answer => answer,
+        }
     }
 }
 
-fn request(turns: &[TurnRecord]) -> ChatRequest {
-    let mut transcript = String::new();
-    for turn in turns {
-        let who = match turn.speaker {
-            Speaker::Caller => "Caller",
-            Speaker::Bot => "Receptionist",
-        };
-        // Writing to a string cannot fail.
-        let _ = writeln!(transcript, "{who}: {}", turn.heard);
-    }
-    ChatRequest {
-        messages: vec![ChatMessage::System(INSTRUCTIONS.into()), ChatMessage::User(transcript)],
-        tools: Vec::new(),
-        tool_choice: ToolChoice::None,
-    }
+fn failure(error: &ProviderError) -> Failure {
+    let again = match error.kind {
+        ProviderErrorKind::Refused => Again::Never,
+        ProviderErrorKind::RateLimited { retry_after: Some(wait) } => Again::NotBefore(wait),
+        // Keys and bills are put right by people, in their own time.
+        _ => Again::Later,
+    };
+    Failure { code: format!("{}.{}", error.vendor, error.code), again }
+}
+
+/// Of two failures the one after which another attempt makes the most sense; the first one's code says most.
+fn more_hopeful(first: Failure, second: Failure) -> Failure {
+    let again = match (first.again, second.again) {
+        (Again::Never, other) | (other, Again::Never) => other,
+        (Again::NotBefore(a), Again::NotBefore(b)) => Again::NotBefore(a.min(b)),
+        _ => Again::Later,
+    };
+    Failure { code: first.code, again }
 }
 
 #[cfg(test)]
-#[path = "summary_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_follows_a_vendors_failure_depends_on_its_kind() {
+        use ProviderErrorKind::*;
+        let soon = Some(Duration::from_secs(7));
+        for (kind, again) in [
+            (Timeout, Again::Later),
+            (Unreachable, Again::Later),
+            (Server, Again::Later),
+            (Closed, Again::Later),
+            (Protocol, Again::Later),
+            (Auth, Again::Later),
+            (Quota, Again::Later),
+            (RateLimited { retry_after: None }, Again::Later),
+            (RateLimited { retry_after: soon }, Again::NotBefore(Duration::from_secs(7))),
+            (Refused, Again::Never),
+        ] {
+            let told = failure(&ProviderError::new("openai", kind.clone(), "code"));
+            assert_eq!(told, Failure { code: "openai.code".into(), again }, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_models_failures_the_more_hopeful_one_decides() {
+        let at = |again| Failure { code: "x".into(), again };
+        let wait = |s| Again::NotBefore(Duration::from_secs(s));
+        for (a, b, expected) in [
+            (Again::Never, Again::Never, Again::Never),
+            (Again::Never, Again::Later, Again::Later),
+            (Again::Later, Again::Never, Again::Later),
+            (wait(9), Again::Never, wait(9)),
+            (wait(9), wait(3), wait(3)),
+            (wait(9), Again::Later, Again::Later),
+        ] {
+            assert_eq!(more_hopeful(at(a), at(b)).again, expected);
+        }
+    }
+}

@@ -1,9 +1,9 @@
 //! The registry's shell: keeps the addresses of live calls, writes the end of each, sweeps.
 
 use super::messages::*;
-use super::roster::{Admitted, Claimed, Limits, Onward, Roster, RosterEffect, Standing};
+use super::roster::{Admitted, Claimed, Commanded, Limits, Onward, Roster, RosterEffect, Standing};
 use super::unwritten::Unwritten;
-use crate::call::messages::{CallLeft, EndCall, InjectFault, StreamEvent};
+use crate::call::messages::{CallLeft, EndCall, InjectFault, StaffOrder, StreamEvent};
 use crate::db::{CallOverview, DbError, DbHandle, Write};
 use crate::domain::call::{CallFacts, EndReason, Outcome};
 use crate::domain::ids::{CallSid, Epoch};
@@ -36,6 +36,7 @@ struct Lines {
     end: Recipient<EndCall>,
     evict: Recipient<StreamEvent>,
     fault: Recipient<InjectFault>,
+    staff: Recipient<StaffOrder>,
 }
 
 /// Knows which calls are live. The only one who does.
@@ -91,6 +92,11 @@ impl Registry {
                 RosterEffect::Ask { sid, reason } => {
                     if let Some(lines) = self.lines.get(&sid) {
                         lines.end.do_send(EndCall(reason));
+                    }
+                }
+                RosterEffect::Tell { sid, order } => {
+                    if let Some(lines) = self.lines.get(&sid) {
+                        lines.staff.do_send(order);
                     }
                 }
                 RosterEffect::Evict { sid } => {
@@ -205,9 +211,18 @@ impl Handler<CallStarted> for Registry {
                 return;
             }
         }
+        if self.roster.is_muted(&call.sid) {
+            call.staff.do_send(StaffOrder::Mute(true));
+        }
         self.lines.insert(
             call.sid,
-            Lines { epoch: call.epoch, end: call.end, evict: call.evict, fault: call.fault },
+            Lines {
+                epoch: call.epoch,
+                end: call.end,
+                evict: call.evict,
+                fault: call.fault,
+                staff: call.staff,
+            },
         );
     }
 }
@@ -321,6 +336,56 @@ impl Handler<Inject> for Registry {
     fn handle(&mut self, inject: Inject, _: &mut Self::Context) -> bool {
         let lines = self.lines.get(&inject.sid);
         lines.is_some_and(|lines| lines.fault.try_send(inject.fault).is_ok())
+    }
+}
+
+impl Handler<Place> for Registry {
+    type Result = bool;
+
+    fn handle(&mut self, Place(call): Place, _: &mut Self::Context) -> bool {
+        self.roster.place(unix_now(), call)
+    }
+}
+
+impl Handler<Unplace> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Unplace(admission): Unplace, _: &mut Self::Context) {
+        self.roster.unplace(&admission);
+    }
+}
+
+impl Handler<Placed> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, placed: Placed, _: &mut Self::Context) {
+        if let Some(facts) = self.roster.placed(unix_now(), &placed.admission, &placed.sid) {
+            tracing::info!(call.id = %facts.sid, callee = %facts.caller, "call placed");
+            self.unwritten.record(Write::CallAdmitted { facts });
+        }
+    }
+}
+
+impl Handler<Command> for Registry {
+    type Result = MessageResult<Command>;
+
+    fn handle(&mut self, Command { sid, order }: Command, _: &mut Self::Context) -> Self::Result {
+        // Between its claim and its start a call has nobody who could say anything.
+        let deaf = !matches!(order, StaffOrder::Mute(_)) && !self.lines.contains_key(&sid);
+        let (commanded, effects) = self.roster.command(unix_now(), &sid, order);
+        if deaf && effects.iter().any(|effect| matches!(effect, RosterEffect::Tell { .. })) {
+            return MessageResult(Commanded::NotNow { state: "starting" });
+        }
+        self.perform(effects);
+        MessageResult(commanded)
+    }
+}
+
+impl Handler<LimitCalls> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, LimitCalls(max): LimitCalls, _: &mut Self::Context) {
+        self.roster.limit_calls(max);
     }
 }
 

@@ -94,9 +94,10 @@ async fn claimed(registry: &Addr<Registry>, sid: &str) {
     assert!(matches!(registry.send(claim(sid)).await.unwrap(), Claimed::Granted { .. }));
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     End(EndReason),
+    Staff(StaffOrder),
     Broke,
 }
 
@@ -123,6 +124,13 @@ impl Handler<InjectFault> for Probe {
     fn handle(&mut self, _: InjectFault, _: &mut Self::Context) {}
 }
 
+impl Handler<StaffOrder> for Probe {
+    type Result = ();
+    fn handle(&mut self, order: StaffOrder, _: &mut Self::Context) {
+        self.0.send(Told::Staff(order)).unwrap();
+    }
+}
+
 fn report(sid: &str) -> (CallStarted, mpsc::UnboundedReceiver<Told>) {
     let (tell, told) = mpsc::unbounded_channel();
     let probe = Probe(tell).start();
@@ -131,7 +139,8 @@ fn report(sid: &str) -> (CallStarted, mpsc::UnboundedReceiver<Told>) {
         epoch: Epoch(1),
         end: probe.clone().recipient(),
         evict: probe.clone().recipient(),
-        fault: probe.recipient(),
+        fault: probe.clone().recipient(),
+        staff: probe.recipient(),
     };
     (report, told)
 }
@@ -164,8 +173,13 @@ async fn a_live_call_without_an_actor_waits_for_its_next_stream() {
         let ask = claim(sid);
         registry.roster.claim(now, &ask.sid, &ask.admission, ask.epoch, &ask.stream);
     }
-    let lines =
-        |call: CallStarted| Lines { epoch: call.epoch, end: call.end, evict: call.evict, fault: call.fault };
+    let lines = |call: CallStarted| Lines {
+        epoch: call.epoch,
+        end: call.end,
+        evict: call.evict,
+        fault: call.fault,
+        staff: call.staff,
+    };
     // CA1 never reported, CA2 lives, CA3 is gone.
     let (alive, _told) = report("CA2");
     registry.lines.insert("CA2".into(), lines(alive));

@@ -1,10 +1,14 @@
 //! What the registry accepts.
 
-use super::roster::{Admitted, Claimed, DialResult, LiveCall, LiveCount, NewCall, Onward};
+use super::roster::{
+    Admitted, Claimed, Commanded, DialResult, LiveCall, LiveCount, NewCall, NewOutbound, Onward,
+};
 use crate::call::messages::{EndCall, InjectFault, StreamEvent};
 use crate::domain::call::{CallStatus, EndReason};
 use crate::domain::ids::{AdmissionId, CallSid, Epoch, StreamSid};
 use actix::{Message, Recipient};
+
+pub use crate::call::messages::StaffOrder;
 
 /// Lets a call in.
 #[derive(Message)]
@@ -39,6 +43,8 @@ pub struct CallStarted {
     pub evict: Recipient<StreamEvent>,
     /// Where something in it is broken on purpose.
     pub fault: Recipient<InjectFault>,
+    /// Where it is told what staff want.
+    pub staff: Recipient<StaffOrder>,
 }
 
 /// The actor of a call is gone without having left, or its stream was gone before there was one.
@@ -84,6 +90,42 @@ pub struct Finish {
     /// Why.
     pub reason: EndReason,
 }
+
+/// Reserves a place for a call that is about to be placed. Answers whether there is one.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub struct Place(pub NewOutbound);
+
+/// The call was not placed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Unplace(pub AdmissionId);
+
+/// Twilio's identifier of a placed call is known: by Twilio's answer to us, or by a request about the call that came
+/// before it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Placed {
+    /// Its admission.
+    pub admission: AdmissionId,
+    /// Twilio's identifier.
+    pub sid: CallSid,
+}
+
+/// Staff want something of a call.
+#[derive(Debug, Message)]
+#[rtype(result = "Commanded")]
+pub struct Command {
+    /// The call.
+    pub sid: CallSid,
+    /// What.
+    pub order: StaffOrder,
+}
+
+/// From now on so many calls at once.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct LimitCalls(pub usize);
 
 /// Lists the calls that are not over.
 #[derive(Debug, Message)]

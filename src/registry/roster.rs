@@ -4,19 +4,25 @@
 //! and repeated requests find it. The first reason to end a call is the one that stays (CALL-4); the caller's hang-up
 //! is the least of reasons and gives way to what the call's actor knows.
 
+mod orders;
+mod placed;
 mod types;
 
 pub use types::{
-    Admitted, Claimed, DialResult, Limits, LiveCall, LiveCount, NewCall, Onward, Refusal, RosterEffect,
-    Standing,
+    Admitted, Claimed, Commanded, DialResult, Limits, LiveCall, LiveCount, NewCall, NewOutbound, Onward,
+    Refusal, RosterEffect, Standing,
 };
 
 use crate::call::messages::{CallLeft, Departure, NextStep};
-use crate::domain::call::{CallFacts, CallStatus, EndReason, Outcome};
+use crate::dialogue::prompt::Outbound;
+use crate::domain::call::{CallFacts, CallKind, CallStatus, EndReason, Outcome};
 use crate::domain::ids::{AdmissionId, CallSid, Epoch, StreamSid};
+use crate::domain::phone::PhoneNumber;
 use crate::domain::time::UnixMillis;
 use crate::domain::turn::ResumeState;
+use placed::Placing;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an actor that was asked to leave may take.
@@ -31,6 +37,10 @@ const DIAL_RESULT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Stage {
+    /// We ring somebody.
+    Placed {
+        until: UnixMillis,
+    },
     Reserved {
         until: UnixMillis,
     },
@@ -74,6 +84,12 @@ struct Entry {
     breaks: u32,
     ended: Option<EndReason>,
     since: UnixMillis,
+    /// Why we placed it.
+    brief: Option<Arc<Outbound>>,
+    /// Staff want the bot silent.
+    muted: bool,
+    /// Whom staff want rung next.
+    dial_to: Option<PhoneNumber>,
 }
 
 impl Entry {
@@ -95,6 +111,7 @@ impl Entry {
     /// Nobody answered: the bot is told, if it does not read its state from the database anyway.
     fn unanswered(&mut self) {
         self.outcome.follow_up = true;
+        self.dial_to = None;
         if let Some(resume) = &mut self.resume {
             resume.outcome.follow_up = true;
             let fact = "The person the caller was being connected to did not answer.";
@@ -132,6 +149,8 @@ fn told(departure: &Departure) -> Option<EndReason> {
 pub struct Roster {
     limits: Limits,
     calls: HashMap<CallSid, Entry>,
+    /// Calls we are placing whose identifier is not known yet.
+    placing: HashMap<AdmissionId, Placing>,
     closed: bool,
     released: bool,
 }
@@ -139,7 +158,12 @@ pub struct Roster {
 impl Roster {
     /// An empty roster.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, calls: HashMap::new(), closed: false, released: false }
+        Self { limits, calls: HashMap::new(), placing: HashMap::new(), closed: false, released: false }
+    }
+
+    /// From now on so many calls at once; those that are there stay.
+    pub fn limit_calls(&mut self, max: usize) {
+        self.limits.max_calls = max;
     }
 
     /// No new call is let in any more.
@@ -169,6 +193,7 @@ impl Roster {
                 !matches!(e.stage, Stage::Ended { .. } | Stage::Dialling { .. } | Stage::Decided { .. })
             })
             .count()
+            .saturating_add(self.placing.len())
     }
 
     /// How many there are.
@@ -182,7 +207,12 @@ impl Roster {
             .calls
             .values()
             .filter(|e| e.ended.is_none())
-            .map(|e| LiveCall { facts: e.facts.clone(), since: e.since, state: stage_word(&e.stage) })
+            .map(|e| LiveCall {
+                facts: e.facts.clone(),
+                since: e.since,
+                state: stage_word(&e.stage),
+                muted: e.muted,
+            })
             .collect();
         list.sort_by(|a, b| (a.since, a.facts.sid.as_str()).cmp(&(b.since, b.facts.sid.as_str())));
         list
@@ -201,7 +231,8 @@ impl Roster {
         match entry.stage {
             Stage::Live { .. } => Standing::Current,
             Stage::Leaving { reason, .. } => Standing::Leaving(reason),
-            Stage::Reserved { .. }
+            Stage::Placed { .. }
+            | Stage::Reserved { .. }
             | Stage::Suspended { .. }
             | Stage::Decided { .. }
             | Stage::Dialling { .. }
@@ -220,6 +251,11 @@ impl Roster {
     pub fn admit(&mut self, now: UnixMillis, call: NewCall) -> (Admitted, Vec<RosterEffect>) {
         if let Some(entry) = self.calls.get_mut(&call.sid) {
             return match entry.stage {
+                // Whom we rang has answered.
+                Stage::Placed { .. } => {
+                    entry.stage = Stage::Reserved { until: now.after(self.limits.reservation) };
+                    (Admitted::Again(entry.facts.clone()), Vec::new())
+                }
                 Stage::Reserved { ref mut until } => {
                     *until = now.after(self.limits.reservation);
                     (Admitted::Again(entry.facts.clone()), Vec::new())
@@ -287,6 +323,9 @@ impl Roster {
                 breaks: 0,
                 ended: None,
                 since: now,
+                brief: None,
+                muted: false,
+                dial_to: None,
             },
         );
     }
@@ -311,9 +350,13 @@ impl Roster {
             Stage::Reserved { .. } if entry.facts.epoch == epoch => {
                 entry.stage = Stage::Live { since: now };
                 entry.stream = Some(stream.clone());
-                Claimed::Granted { facts: entry.facts.clone(), resume: entry.resume.take() }
+                Claimed::Granted {
+                    facts: entry.facts.clone(),
+                    resume: entry.resume.take(),
+                    brief: entry.brief.clone(),
+                }
             }
-            Stage::Reserved { .. } | Stage::Live { .. } | Stage::Suspended { .. } => {
+            Stage::Placed { .. } | Stage::Reserved { .. } | Stage::Live { .. } | Stage::Suspended { .. } => {
                 Claimed::Refused(Refusal::Spent)
             }
             Stage::Decided { .. } | Stage::Dialling { .. } | Stage::Leaving { .. } | Stage::Ended { .. } => {
@@ -344,6 +387,11 @@ impl Roster {
                 (EndReason::Completed, _) => entry.hang_up(),
                 (asked, _) => asked,
             };
+            return self.end(now, &left.sid, reason);
+        }
+        if entry.facts.kind == CallKind::Browser {
+            // Nobody asks on behalf of a browser how to go on.
+            let reason = told.unwrap_or_else(|| entry.hang_up());
             return self.end(now, &left.sid, reason);
         }
         let until = now.after(self.limits.suspend);
@@ -389,7 +437,8 @@ impl Roster {
                 Vec::new()
             }
             Stage::Leaving { reason, .. } => self.end(now, sid, reason),
-            Stage::Reserved { .. }
+            Stage::Placed { .. }
+            | Stage::Reserved { .. }
             | Stage::Suspended { .. }
             | Stage::Decided { .. }
             | Stage::Dialling { .. }
@@ -435,10 +484,10 @@ impl Roster {
             Stage::Decided { next: NextStep::Dial { say }, .. } => {
                 entry.stage =
                     Stage::Dialling { say: say.clone(), until: now.after(DIALLING), hung_up: false };
-                (Onward::Dial { say }, Vec::new())
+                (Onward::Dial { say, to: entry.dial_to.clone() }, Vec::new())
             }
             Stage::Dialling { say, hung_up: false, .. } if dial.is_none() => {
-                (Onward::Dial { say }, Vec::new())
+                (Onward::Dial { say, to: entry.dial_to.clone() }, Vec::new())
             }
             Stage::Dialling { hung_up: true, .. } if dial.is_none() => {
                 (Onward::HangUp { say: None }, Vec::new())
@@ -454,8 +503,14 @@ impl Roster {
                 }
                 (entry.reserve(until), Vec::new())
             }
-            Stage::Suspended { .. } | Stage::Live { .. } | Stage::Reserved { .. } if self.released => {
+            Stage::Suspended { .. } | Stage::Live { .. } | Stage::Reserved { .. } | Stage::Placed { .. }
+                if self.released =>
+            {
                 (Onward::Later, Vec::new())
+            }
+            Stage::Placed { .. } => {
+                entry.stage = Stage::Reserved { until };
+                (Onward::Reconnect(entry.facts.clone()), Vec::new())
             }
             Stage::Reserved { .. } if dial.is_some() => {
                 entry.stage = Stage::Reserved { until };
@@ -527,7 +582,8 @@ impl Roster {
                 entry.stage = Stage::Leaving { reason, until: now.after(LEAVING) };
                 vec![RosterEffect::Ask { sid: sid.clone(), reason }]
             }
-            Stage::Reserved { .. }
+            Stage::Placed { .. }
+            | Stage::Reserved { .. }
             | Stage::Suspended { .. }
             | Stage::Decided { .. }
             | Stage::Dialling { .. } => {
@@ -542,8 +598,10 @@ impl Roster {
     pub fn sweep(&mut self, now: UnixMillis) -> Vec<RosterEffect> {
         let mut due: Vec<(CallSid, EndReason)> = Vec::new();
         let mut effects = Vec::new();
+        self.placing.retain(|_, placing| placing.until > now);
         self.calls.retain(|sid, entry| {
             match entry.stage {
+                Stage::Placed { until } if until <= now => due.push((sid.clone(), EndReason::NeverStarted)),
                 Stage::Reserved { until } if until <= now => {
                     let reason =
                         if entry.facts.epoch == Epoch(1) { EndReason::NeverStarted } else { EndReason::Lost };
@@ -565,7 +623,8 @@ impl Roster {
                     due.push((sid.clone(), reason));
                 }
                 Stage::Ended { forget, .. } if forget <= now => return false,
-                Stage::Reserved { .. }
+                Stage::Placed { .. }
+                | Stage::Reserved { .. }
                 | Stage::Live { .. }
                 | Stage::Suspended { .. }
                 | Stage::Decided { .. }
@@ -595,6 +654,7 @@ impl Roster {
 
 fn stage_word(stage: &Stage) -> &'static str {
     match stage {
+        Stage::Placed { .. } => "ringing",
         Stage::Reserved { .. } => "reserved",
         Stage::Live { .. } => "live",
         Stage::Suspended { .. } => "suspended",

@@ -1,4 +1,5 @@
 use super::*;
+use crate::call::messages::StaffOrder;
 use crate::domain::call::{CallKind, Direction};
 use crate::domain::phone::CallerId;
 use proptest::prelude::*;
@@ -56,7 +57,7 @@ fn ends(effects: &[RosterEffect]) -> Vec<EndReason> {
         .iter()
         .filter_map(|e| match e {
             RosterEffect::Ended { reason, .. } => Some(*reason),
-            RosterEffect::Ask { .. } | RosterEffect::Evict { .. } => None,
+            RosterEffect::Ask { .. } | RosterEffect::Tell { .. } | RosterEffect::Evict { .. } => None,
         })
         .collect()
 }
@@ -186,7 +187,7 @@ fn told_of(roster: &mut Roster, at: i64, news: &[News]) -> Vec<(EndReason, Outco
         };
         ended.extend(effects.into_iter().filter_map(|e| match e {
             RosterEffect::Ended { reason, outcome, .. } => Some((reason, outcome)),
-            RosterEffect::Ask { .. } | RosterEffect::Evict { .. } => None,
+            RosterEffect::Ask { .. } | RosterEffect::Tell { .. } | RosterEffect::Evict { .. } => None,
         }));
     }
     ended
@@ -254,7 +255,7 @@ fn a_repeated_question_gets_the_same_answer() {
     let mut roster = dialling();
     for at in 6..9 {
         let (onward, effects) = roster.go_on(now(at), &sid, Some(InProgress), None);
-        assert!(matches!(onward, Onward::Dial { say: Some(words) } if words == "One moment."));
+        assert!(matches!(onward, Onward::Dial { say: Some(words), .. } if words == "One moment."));
         assert!(effects.is_empty());
     }
     // After nobody answered: one stream more, not three.
@@ -509,5 +510,149 @@ proptest! {
         prop_assert_eq!(*reason == EndReason::Transferred, bridged, "{:?}", ended);
         prop_assert_eq!(outcome.transferred, bridged, "{:?}", ended);
         prop_assert_eq!(roster.held(), 0);
+    }
+}
+
+// --- staff and calls that we place --------------------------------------------------------------------------------
+
+fn command(roster: &mut Roster, order: StaffOrder) -> (Commanded, Vec<RosterEffect>) {
+    roster.command(now(5), &"CA1".into(), order)
+}
+
+#[test]
+fn orders_reach_a_live_call_and_nobody_else() {
+    let say = || StaffOrder::Say("Hi.".into());
+    let transfer = || StaffOrder::Transfer { to: None };
+    let goodbye = || StaffOrder::End { goodbye: true };
+    assert_eq!(command(&mut Roster::new(LIMITS), say()).0, Commanded::Unknown);
+    for order in [say(), transfer(), goodbye(), StaffOrder::Mute(true)] {
+        let (commanded, effects) = command(&mut live(), order.clone());
+        assert_eq!(commanded, Commanded::Done);
+        assert!(
+            matches!(&effects[..], [RosterEffect::Tell { order: told, .. }] if *told == order),
+            "{effects:?}"
+        );
+    }
+    let mut reserved = Roster::new(LIMITS);
+    reserved.admit(now(0), new_call("CA1"));
+    for order in [say(), transfer()] {
+        assert_eq!(command(&mut reserved, order).0, Commanded::NotNow { state: "reserved" });
+    }
+    // Twilio is waiting for a stream, so it does not ask: it has to be told.
+    let (commanded, effects) = command(&mut reserved, goodbye());
+    assert_eq!((commanded, ends(&effects)), (Commanded::Ended { hang_up: true }, vec![EndReason::Ended]));
+    assert_eq!(command(&mut reserved, goodbye()).0, Commanded::Unknown);
+    // A live one is asked to leave, and Twilio asks how to go on.
+    let mut roster = live();
+    let (commanded, effects) = command(&mut roster, StaffOrder::End { goodbye: false });
+    assert_eq!(commanded, Commanded::Ended { hang_up: false });
+    assert!(matches!(effects[..], [RosterEffect::Ask { reason: EndReason::Ended, .. }]));
+}
+
+#[test]
+fn silence_lasts_over_a_broken_stream() {
+    let mut roster = live();
+    command(&mut roster, StaffOrder::Mute(true));
+    roster.left(now(6), left("CA1", 1, Departure::Broke));
+    assert!(roster.is_muted(&"CA1".into()) && roster.list()[0].muted);
+    assert_eq!(command(&mut roster, StaffOrder::Mute(false)).0, Commanded::Done);
+    assert!(!roster.list()[0].muted);
+}
+
+#[test]
+fn whom_staff_name_is_rung_once() {
+    let mut roster = live();
+    let to = PhoneNumber::from_e164("+12025550188").unwrap();
+    command(&mut roster, StaffOrder::Transfer { to: Some(to.clone()) });
+    let dial = || Departure::Decided { next: NextStep::Dial { say: None }, reason: None };
+    roster.left(now(6), left("CA1", 1, dial()));
+    for _ in 0..2 {
+        let asked = roster.go_on(now(7), &"CA1".into(), None, None).0;
+        assert!(matches!(asked, Onward::Dial { to: Some(rung), .. } if rung == to));
+    }
+    let after = roster.go_on(now(20), &"CA1".into(), None, Some(DialResult::Unanswered)).0;
+    assert!(matches!(after, Onward::Reconnect(_)));
+    assert!(matches!(claim(&mut roster, 21, 2), Claimed::Granted { .. }));
+    roster.left(now(30), left("CA1", 2, dial()));
+    assert!(matches!(roster.go_on(now(31), &"CA1".into(), None, None).0, Onward::Dial { to: None, .. }));
+}
+
+fn placing() -> NewOutbound {
+    NewOutbound {
+        admission: "a1".into(),
+        to: PhoneNumber::from_e164("+12025550143").unwrap(),
+        business_number: "+12025550100".into(),
+        brief: Arc::new(Outbound { purpose: Some("your appointment".into()), context: None }),
+    }
+}
+
+#[test]
+fn a_placed_call_is_found_by_whatever_names_it_first() {
+    let mut roster = Roster::new(LIMITS);
+    assert!(roster.place(now(0), placing()));
+    assert_eq!(roster.occupied(), 1);
+    let facts = roster.placed(now(1), &"a1".into(), &"CA1".into()).expect("new");
+    assert_eq!((facts.direction, facts.kind), (Direction::Outbound, CallKind::Twilio));
+    // Twilio's answer to us comes after the webhook, or the webhook is repeated.
+    assert!(roster.placed(now(1), &"a1".into(), &"CA1".into()).is_none());
+    assert_eq!((roster.occupied(), roster.list()[0].state), (1, "ringing"));
+    assert!(matches!(claim(&mut roster, 2, 1), Claimed::Refused(Refusal::Spent)), "nobody has answered yet");
+    for _ in 0..2 {
+        let (Admitted::Again(again), _) = roster.admit(now(90), new_call("CA1")) else { panic!() };
+        assert_eq!((again.admission.as_str(), again.direction), ("a1", Direction::Outbound));
+    }
+    let Claimed::Granted { brief, .. } = claim(&mut roster, 91, 1) else { panic!() };
+    assert_eq!(brief.unwrap().purpose.as_deref(), Some("your appointment"));
+}
+
+#[test]
+fn a_placed_call_keeps_its_place_until_a_terminal_callback() {
+    let mut roster = Roster::new(LIMITS);
+    roster.place(now(0), placing());
+    roster.placed(now(1), &"a1".into(), &"CA1".into());
+    assert_eq!(ends(&roster.sweep(now(600))), []);
+    assert_eq!(ends(&roster.status(now(601), &"CA1".into(), CallStatus::Ringing)), []);
+    assert_eq!(ends(&roster.status(now(602), &"CA1".into(), CallStatus::NoAnswer)), [EndReason::NoAnswer]);
+    assert_eq!(roster.occupied(), 0);
+    // A callback that is lost does not keep it for ever.
+    let mut roster = Roster::new(LIMITS);
+    roster.place(now(0), placing());
+    roster.placed(now(1), &"a1".into(), &"CA1".into());
+    assert_eq!(ends(&roster.sweep(now(3_602))), [EndReason::NeverStarted]);
+}
+
+#[test]
+fn a_call_that_was_not_placed_gives_its_place_back() {
+    let mut roster = Roster::new(LIMITS);
+    roster.place(now(0), placing());
+    roster.unplace(&"a1".into());
+    assert!(roster.placed(now(1), &"a1".into(), &"CA1".into()).is_none());
+    assert_eq!(roster.occupied(), 0);
+    // So does one of which nothing was ever heard.
+    roster.place(now(0), placing());
+    roster.sweep(now(121));
+    assert_eq!(roster.occupied(), 0);
+    let full = Limits { max_calls: 1, ..LIMITS };
+    let mut roster = Roster::new(full);
+    roster.admit(now(0), new_call("CA1"));
+    assert!(!roster.place(now(0), placing()));
+    roster.limit_calls(2);
+    assert!(roster.place(now(0), placing()));
+}
+
+#[test]
+fn a_browsers_call_ends_with_its_stream() {
+    for (departure, reason) in [
+        (Departure::Broke, EndReason::Completed),
+        (Departure::Decided { next: NextStep::Dial { say: None }, reason: None }, EndReason::Completed),
+        (Departure::Ended { reason: EndReason::Silence }, EndReason::Silence),
+    ] {
+        let mut roster = Roster::new(LIMITS);
+        roster.admit(now(0), NewCall { kind: CallKind::Browser, ..new_call("CA1") });
+        claim(&mut roster, 0, 1);
+        let refused = command(&mut roster, StaffOrder::Transfer { to: None }).0;
+        assert!(matches!(refused, Commanded::NotNow { .. }));
+        assert_eq!(ends(&roster.left(now(9), left("CA1", 1, departure))), [reason]);
+        assert_eq!(roster.count().open, 0);
     }
 }

@@ -6,14 +6,16 @@
 use super::machine::{Defect, Input, Output, StreamMachine};
 use super::socket::Frames;
 use crate::audio::vad::{Vad, VadState};
-use crate::call::actor::{CallActor, CallLines};
+use crate::call::actor::{CallActor, CallLines, Opening};
 use crate::call::media::Media;
 use crate::call::messages::{CloseStream, StreamEvent};
 use crate::call::playback::Outgoing;
-use crate::domain::ids::StreamSid;
+use crate::domain::call::CallKind;
+use crate::domain::ids::{AdmissionId, StreamSid};
 use crate::observe::clock::unix_now;
 use crate::registry::messages::{CallDied, CallStarted, ClaimStream};
 use crate::registry::roster::Claimed;
+use crate::registry::token::Claims;
 use crate::session::services::Services;
 use crate::twilio::stream::{FrameError, StartInfo, StreamMessage, StreamWriter, Track, decode_payload};
 use actix::{
@@ -44,9 +46,28 @@ pub const TOKEN_PARAMETER: &str = "token";
 #[rtype(result = "()")]
 pub struct Wake;
 
+/// Whose stream it may be, as the handshake has shown.
+pub enum Door {
+    /// Twilio's: the handshake is signed.
+    Twilio,
+    /// A browser's, with a token of which this holds.
+    Browser(Box<dyn Fn(&AdmissionId) -> bool>),
+}
+
+impl Door {
+    /// Whether a token may come through it.
+    fn lets_in(&self, claims: &Claims) -> bool {
+        match self {
+            Self::Twilio => claims.kind != CallKind::Browser,
+            Self::Browser(is_bound) => claims.kind == CallKind::Browser && is_bound(&claims.admission),
+        }
+    }
+}
+
 /// One stream.
 pub struct StreamSession {
     services: Rc<Services>,
+    door: Door,
     machine: StreamMachine,
     frames: Option<Frames>,
     media: Option<Rc<Media>>,
@@ -72,10 +93,11 @@ pub struct StreamSession {
 
 impl StreamSession {
     /// A session on an accepted socket.
-    pub fn new(services: Rc<Services>, payload: Payload) -> Self {
+    pub fn new(services: Rc<Services>, door: Door, payload: Payload) -> Self {
         let voice_limit_ms = services.config.call.barge_in_voice_ms;
         Self {
             services,
+            door,
             machine: StreamMachine::default(),
             frames: Some(Frames::new(payload)),
             media: None,
@@ -239,9 +261,9 @@ impl StreamSession {
             .find(|(name, _)| name.as_str() == TOKEN_PARAMETER)
             .map(|(_, token)| self.services.tokens.read(token, unix_now()));
         let claims = match claims {
-            Some(Ok(claims)) if claims.sid == start.call_sid => claims,
+            Some(Ok(claims)) if claims.sid == start.call_sid && self.door.lets_in(&claims) => claims,
             Some(Ok(_)) => {
-                tracing::warn!(stream.id = %start.stream_sid, "stream token is of another call");
+                tracing::warn!(stream.id = %start.stream_sid, "stream token is of another call or of another way in");
                 self.step(Input::Refused, ctx);
                 return;
             }
@@ -268,9 +290,9 @@ impl StreamSession {
         ctx.spawn(ask.into_actor(self).map(move |answer, this, ctx| match answer {
             // The socket broke while we asked: `stopped` gives the call back.
             _ if this.machine.is_closed() => {}
-            Ok(Claimed::Granted { facts, resume }) => {
+            Ok(Claimed::Granted { facts, resume, brief }) => {
                 this.claiming = None;
-                this.start_call(stream_sid, facts, resume, ctx);
+                this.start_call(stream_sid, facts, Opening { resume, brief }, ctx);
             }
             Ok(Claimed::Refused(why)) => {
                 this.claiming = None;
@@ -288,7 +310,7 @@ impl StreamSession {
         &mut self,
         stream_sid: StreamSid,
         facts: crate::domain::call::CallFacts,
-        resume: Option<Box<crate::domain::turn::ResumeState>>,
+        opening: Opening,
         ctx: &mut ws::WebsocketContext<Self>,
     ) {
         let config = &self.services.config;
@@ -304,13 +326,14 @@ impl StreamSession {
             died: Box::new(move || registry.do_send(dead)),
         };
         tracing::info!(call.id = %sid, stream.id = %stream_sid, "stream started");
-        let call = CallActor::start(Rc::clone(&self.services.call), facts, resume, Rc::clone(&media), lines);
+        let call = CallActor::start(Rc::clone(&self.services.call), facts, opening, Rc::clone(&media), lines);
         self.services.registry.do_send(CallStarted {
             sid,
             epoch,
             end: call.clone().recipient(),
             evict: call.clone().recipient(),
             fault: call.clone().recipient(),
+            staff: call.clone().recipient(),
         });
         self.writer = Some(StreamWriter::new(&stream_sid));
         self.call = Some(call);

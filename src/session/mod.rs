@@ -1,6 +1,7 @@
 //! Our end of one Media Stream: the WebSocket actor and its state machine.
 
 pub mod actor;
+pub mod live;
 pub mod machine;
 pub mod pace;
 pub mod services;
@@ -20,10 +21,11 @@ use std::rc::Rc;
 /// When the request is no WebSocket handshake; the error answers it.
 pub fn open(
     services: Rc<services::Services>,
+    door: actor::Door,
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let session = actor::StreamSession::new(services, payload);
+    let session = actor::StreamSession::new(services, door, payload);
     // The library reads nothing: our own reader does, with back-pressure.
     let nothing = stream::pending::<Result<Bytes, PayloadError>>();
     WsResponseBuilder::new(session, request, nothing).start()

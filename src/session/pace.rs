@@ -7,7 +7,7 @@
 //! held up; with few streams, or when it is busy anyway, it never does.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -32,22 +32,20 @@ impl Pace {
     }
 
     /// Rests between rounds of frames that are shorter than `round`; never ends. One a thread.
-    pub fn run(self: Rc<Self>, round: Duration) -> impl Future<Output = ()> {
-        async move {
-            if round.is_zero() {
-                return;
+    pub async fn run(self: Rc<Self>, round: Duration) {
+        if round.is_zero() {
+            return;
+        }
+        let mut began = Instant::now();
+        loop {
+            self.next_frame().await;
+            // Behind everything that is ready now, and what becomes ready by that.
+            tokio::task::yield_now().await;
+            let rest = rest(self.frames.take(), began.elapsed(), round);
+            if !rest.is_zero() {
+                std::thread::sleep(rest);
             }
-            let mut began = Instant::now();
-            loop {
-                self.next_frame().await;
-                // Behind everything that is ready now, and what becomes ready by that.
-                tokio::task::yield_now().await;
-                let rest = rest(self.frames.take(), began.elapsed(), round);
-                if !rest.is_zero() {
-                    std::thread::sleep(rest);
-                }
-                began = Instant::now();
-            }
+            began = Instant::now();
         }
     }
 

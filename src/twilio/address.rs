@@ -1,5 +1,6 @@
 //! Under which address Twilio reaches us. Made from configuration, never from what a request claims.
 
+use crate::domain::ids::AdmissionId;
 use url::{Host, Url};
 
 /// Why a public address cannot be used.
@@ -23,6 +24,8 @@ pub struct PublicAddress {
     ws: String,
 }
 
+/// The key of the query that names a placed call's admission.
+pub const ADMISSION_KEY: &str = "admission";
 /// The query that marks such a request.
 pub const LAST_RESORT_QUERY: &str = "last=1";
 
@@ -60,6 +63,16 @@ impl PublicAddress {
         format!("{}/voice/stream", self.ws)
     }
 
+    /// Where a call that we place asks what to do once it is answered. Signed like any other query.
+    pub fn answered(&self, admission: &AdmissionId) -> String {
+        format!("{}/voice/incoming?{ADMISSION_KEY}={admission}{CALL_OVERRIDES}", self.http)
+    }
+
+    /// Where the states of a call that we place are reported.
+    pub fn placed_status(&self, admission: &AdmissionId) -> String {
+        format!("{}/voice/status?{ADMISSION_KEY}={admission}{CALLBACK_OVERRIDES}", self.http)
+    }
+
     /// Where Twilio asks how to go on.
     pub fn go_on(&self) -> String {
         format!("{}/voice/continue{CALL_OVERRIDES}", self.http)
@@ -91,6 +104,10 @@ mod tests {
         let a = PublicAddress::parse("https://voice.example.com/desk/").unwrap();
         assert_eq!(a.stream(), "wss://voice.example.com/desk/voice/stream");
         assert_eq!(a.go_on(), "https://voice.example.com/desk/voice/continue#rc=2&rp=ct,5xx");
+        assert_eq!(
+            a.answered(&"ab12".into()),
+            "https://voice.example.com/desk/voice/incoming?admission=ab12#rc=2&rp=ct,5xx"
+        );
         assert_eq!(
             a.go_on_after_last_resort(),
             "https://voice.example.com/desk/voice/continue?last=1#rc=2&rp=ct,5xx"

@@ -6,5 +6,6 @@ pub mod address;
 pub mod rest;
 pub mod signature;
 pub mod stream;
+pub mod tolls;
 pub mod twiml;
 pub mod webhook;

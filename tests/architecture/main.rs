@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["api", "dashboard", "session", "sim"],
     &["registry", "jobs"],
     &["call"],
-    &["provider", "twilio", "db", "cluster"],
+    &["provider", "twilio", "db", "storage", "cluster"],
     &["observe"],
     &["dialogue", "booking", "audio", "config"],
     &["domain"],
@@ -48,6 +48,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("provider", &["audio", "config", "domain", "observe"]),
     ("twilio", &["config", "domain", "observe"]),
     ("db", &["config", "domain", "observe"]),
+    ("storage", &["audio", "config", "domain", "observe"]),
     ("observe", &["config", "domain"]),
 ];
 
@@ -72,9 +73,11 @@ const NARROW: &[(&str, &str, &[&str])] = &[
             "registry::messages",
             "registry::token",
             "registry::roster::Admitted",
+            "registry::roster::Commanded",
             "registry::roster::DialResult",
             "registry::roster::LiveCall",
             "registry::roster::NewCall",
+            "registry::roster::NewOutbound",
             "registry::roster::Onward",
         ],
     ),

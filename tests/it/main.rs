@@ -4,13 +4,20 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test that panics has failed, which is what it is for; helpers of tests count as tests"
 )]
 
+mod access;
+mod browser;
+mod control;
 mod conversation;
 mod documents;
 mod faults;
+mod jobs;
 mod panics;
+mod recording;
+mod resources;
 mod restart;
 mod resume;
 mod secrets;

@@ -3,7 +3,9 @@
 //! It knows no audio: the same mind serves a telephone call and the `chat` command.
 
 use super::machine::{DialogueMachine, Effect, Event, Model, TimerId};
-use super::messages::{Answer, CallerKnown, Desk, DialogueEvent, Heard, InjectPanic, Note, Said, StopAnswer};
+use super::messages::{
+    Answer, CallerKnown, Desk, DialogueEvent, Heard, InjectPanic, Note, Overheard, Said, StopAnswer,
+};
 use crate::domain::ids::{Generation, ReplyId};
 use crate::domain::time::CallTime;
 use crate::provider::llm::{ChatDelta, ChatModel, ChatRequest};
@@ -255,6 +257,14 @@ impl Handler<Said> for DialogueActor {
 
     fn handle(&mut self, Said { reply: ReplyId(_), heard }: Said, ctx: &mut Self::Context) {
         self.step(Event::Said { heard }, ctx);
+    }
+}
+
+impl Handler<Overheard> for DialogueActor {
+    type Result = ();
+
+    fn handle(&mut self, Overheard { text }: Overheard, ctx: &mut Self::Context) {
+        self.step(Event::Overheard { text }, ctx);
     }
 }
 

@@ -137,6 +137,7 @@ impl DialogueMachine {
         match event {
             Event::Answer { reply, text } => self.answer(at, reply, &text, &mut fx),
             Event::Said { heard } => self.history.said(&heard),
+            Event::Overheard { text } => self.history.overheard(&text),
             Event::Note(text) => self.history.note(&text),
             Event::CallerKnown(caller) => self.context.caller = caller,
             Event::StopAnswer { reply, fate } => self.stop(reply, &fate, &mut fx),

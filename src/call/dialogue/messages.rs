@@ -57,6 +57,14 @@ pub struct Heard {
     pub text: String,
 }
 
+/// The caller said something that somebody else has answered: the history is to know of it, no answer is wanted.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Overheard {
+    /// All the caller said in this turn.
+    pub text: String,
+}
+
 /// Something happened beside the words (keys pressed): the model should know of it with the next answer.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]

@@ -37,7 +37,7 @@ impl CallMachine {
                         self.withdraw_answer(playback, fx);
                     }
                     self.begin_turn(at, fx);
-                } else if self.open.is_some() && self.answer.is_none() && !self.is_bound() {
+                } else if self.may_go_on_with_turn() {
                     self.begin_turn(at, fx);
                 } else if self.may_interrupt(playback) {
                     if self.rules.interrupts(&text, self.voice_over) {
@@ -51,9 +51,19 @@ impl CallMachine {
             }
             Heard::Lost { code } => self.way_out(at, "stt.lost", &code, playback, fx),
             Heard::Audit(row) => fx.push(Effect::Audit(row)),
+            Heard::Digits(digits) => self.digits_heard(digits),
             Heard::Interrupted => fx.push(audit("stt.interrupted", json!({}))),
             Heard::Ready | Heard::SpeechStarted => {}
         }
+    }
+
+    /// Whether the open turn may be answered beside what is being said. Not beside a sentence of the staff's: the mind
+    /// is to know of it first.
+    pub(super) fn may_go_on_with_turn(&self) -> bool {
+        self.open.is_some()
+            && self.answer.is_none()
+            && !self.is_bound()
+            && !self.replies.iter().any(|r| r.kind == Kind::Staff)
     }
 
     /// Whether words may stop the bot now.
@@ -104,7 +114,7 @@ impl CallMachine {
     /// Answers what the caller has said so far.
     pub(super) fn begin_turn(&mut self, at: CallTime, fx: &mut Effects) {
         let added: Vec<_> = self.pending.drain(..).collect();
-        if added.is_empty() && self.open.is_none() {
+        if added.is_empty() && (self.open.is_none() || self.muted) {
             return;
         }
         let mut open = match self.open.take() {
@@ -118,7 +128,14 @@ impl CallMachine {
             join_words(&mut open.text, &text);
             open.last_word_at = last_word_at.or(open.last_word_at);
         }
+        open.text = self.without_cards(at, open.n, &open.text, fx);
         self.record(caller_turn(&open), fx);
+        if self.muted {
+            self.open = Some(open);
+            fx.push(Effect::CancelTimer(Timer::Idle));
+            fx.push(Effect::CancelTimer(Timer::Resume));
+            return;
+        }
         self.last_reply = self.last_reply.next();
         let mut reply = Reply::new(self.last_reply, Kind::Answer, at);
         reply.latency = StageLatencies {
@@ -177,6 +194,7 @@ impl CallMachine {
             fx.push(Effect::StopSpeech(reply.id));
         }
         self.answer = None;
+        self.notice = None;
         self.tool_running = false;
         self.voice_over = Duration::ZERO;
         for timer in [Timer::Filler, Timer::Apology, Timer::Mark, Timer::Idle, Timer::LeaveBy] {
@@ -186,6 +204,7 @@ impl CallMachine {
 
     pub(super) fn on_digit(&mut self, at: CallTime, digit: char, playback: &mut Playback, fx: &mut Effects) {
         fx.push(Effect::CancelTimer(Timer::Idle));
+        self.key_pressed(at, digit);
         fx.push(audit("call.digit", json!({ "count": self.digits.len() + 1 })));
         self.idle_prompts_made = 0;
         if !self.replies.is_empty() && !self.is_bound() {
@@ -195,7 +214,12 @@ impl CallMachine {
                 self.interrupt(at, "", playback, fx);
             }
         }
-        if digit == '0' && self.digits.is_empty() && self.setup.zero_for_person && !self.is_bound() {
+        if digit == '0'
+            && self.digits.is_empty()
+            && self.setup.zero_for_person
+            && !self.muted
+            && !self.is_bound()
+        {
             self.ask_for_person(at, fx);
             return;
         }

@@ -1,6 +1,7 @@
 //! The transcript, and the one way out of a call.
 
 use super::*;
+use crate::domain::card;
 
 impl CallMachine {
     pub(super) fn since_start(&self, at: CallTime) -> u64 {
@@ -13,7 +14,12 @@ impl CallMachine {
         n
     }
 
-    pub(super) fn record(&mut self, turn: TurnRecord, fx: &mut Effects) {
+    pub(super) fn record(&mut self, mut turn: TurnRecord, fx: &mut Effects) {
+        if turn.speaker == Speaker::Bot
+            && let Some((said, heard)) = card::mask_heard(&turn.said, &turn.heard)
+        {
+            (turn.said, turn.heard) = (said, heard);
+        }
         match self.turns.iter_mut().find(|t| t.n == turn.n) {
             Some(known) => *known = turn.clone(),
             None => self.turns.push_back(turn.clone()),
@@ -75,6 +81,7 @@ impl CallMachine {
             for (text, _) in added {
                 join_words(&mut open.text, &text);
             }
+            open.text = self.without_cards(at, open.n, &open.text, fx);
             self.record(caller_turn(&open), fx);
             self.open = Some(open);
         }

@@ -31,16 +31,7 @@ impl CallMachine {
                 }
             }
             Timer::Idle => self.on_idle(at, playback, fx),
-            Timer::MaxDuration => {
-                fx.push(Effect::Clear);
-                self.stop_all(at, false, playback, fx);
-                let words = self.setup.phrases.max_duration.clone();
-                let after = After::Leave {
-                    next: NextStep::HangUp { say: None },
-                    reason: Some(EndReason::MaxDuration),
-                };
-                self.say(at, words, after, false, fx);
-            }
+            Timer::MaxDuration => self.time_is_up(at, EndReason::MaxDuration, playback, fx),
             Timer::Mark => {
                 let grace = Duration::from_millis(self.setup.config.mark_grace_ms);
                 let late = playback.expire(at, grace);
@@ -55,7 +46,7 @@ impl CallMachine {
             }
             Timer::Resume => {
                 self.partial.clear();
-                if self.open.is_some() && self.answer.is_none() && !self.is_bound() {
+                if self.may_go_on_with_turn() {
                     self.begin_turn(at, fx);
                 } else {
                     self.settle(at, playback, fx);
@@ -77,9 +68,24 @@ impl CallMachine {
         }
     }
 
+    /// The call may not go on: it is said, and that is the end.
+    pub(super) fn time_is_up(
+        &mut self,
+        at: CallTime,
+        reason: EndReason,
+        playback: &mut Playback,
+        fx: &mut Effects,
+    ) {
+        fx.push(Effect::Clear);
+        self.stop_all(at, false, playback, fx);
+        let words = self.setup.phrases.max_duration.clone();
+        let after = After::Leave { next: NextStep::HangUp { say: None }, reason: Some(reason) };
+        self.say(at, words, after, false, fx);
+    }
+
     pub(super) fn on_idle(&mut self, at: CallTime, playback: &Playback, fx: &mut Effects) {
         let busy = !self.replies.is_empty() || playback.is_audible() || self.answer.is_some();
-        if busy || self.phase != Phase::Live {
+        if busy || self.muted || self.phase != Phase::Live {
             return;
         }
         if self.idle_prompts_made >= self.setup.config.idle_prompts {

@@ -82,6 +82,7 @@ impl CallMachine {
             self.replies.iter().position(|r| r.closed && r.voiced >= r.handed.len() && !playback.holds(r.id))
         {
             let Some(reply) = self.replies.remove(position) else { break };
+            self.notice_heard(at, reply.id, fx);
             match reply.kind {
                 Kind::Answer => {
                     self.answer = None;
@@ -94,7 +95,9 @@ impl CallMachine {
                         Effect::AnswerHeard { reply: reply.id, text: reply.heard.clone() }
                     });
                 }
-                Kind::Own => fx.push(Effect::Said { reply: reply.id, heard: reply.heard.clone() }),
+                Kind::Own | Kind::Staff => {
+                    fx.push(Effect::Said { reply: reply.id, heard: reply.heard.clone() })
+                }
                 Kind::Filler => self.arm_filler_again(fx),
             }
             if let After::Leave { next, reason } = reply.after {
@@ -117,7 +120,7 @@ impl CallMachine {
         fx.push(Effect::CancelTimer(Timer::Mark));
         if !self.pending.is_empty() || (self.open.is_some() && self.partial.is_empty()) {
             self.begin_turn(at, fx);
-        } else if self.partial.is_empty() && self.digits.is_empty() {
+        } else if self.partial.is_empty() && self.digits.is_empty() && !self.muted {
             let wait = Duration::from_millis(self.setup.config.idle_prompt_ms);
             fx.push(Effect::SetTimer(Timer::Idle, wait));
         }

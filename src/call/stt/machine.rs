@@ -7,7 +7,7 @@
 use super::buffer::AudioBuffer;
 use super::clock::{AudioClock, BYTES_PER_MS, position, seconds};
 use super::link::Link;
-use super::messages::Heard;
+use super::messages::{Heard, SpokenDigits};
 pub use super::signals::{EarSettings, Effect, Event, TimerId};
 use super::utterance::{Assembler, Step};
 use crate::domain::audit::AuditEvent;
@@ -396,6 +396,13 @@ impl EarMachine {
     fn tell(&mut self, out: &mut Vec<Effect>) {
         for step in self.steps.drain(..) {
             out.push(match step {
+                Step::Digits(words) => {
+                    let at = |s: f64| self.clock.at(position(s));
+                    let timed = words.into_iter().filter_map(|word| {
+                        Some(SpokenDigits { digits: word.text, from: at(word.start)?, to: at(word.end)? })
+                    });
+                    Effect::Emit(Heard::Digits(timed.collect()))
+                }
                 Step::Partial(text) => Effect::Emit(Heard::Partial { text }),
                 Step::Utterance { text, last_word_end, .. } => Effect::Emit(Heard::Utterance {
                     text,

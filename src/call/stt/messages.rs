@@ -54,8 +54,28 @@ pub enum Heard {
         /// Stable code of the last failure.
         code: String,
     },
+    /// The digits in the utterance that comes next, with their times, where the recogniser told.
+    Digits(Vec<SpokenDigits>),
     /// A row for the audit trail.
     Audit(AuditEvent),
+}
+
+/// Digits said in one breath, or pressed as one key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SpokenDigits {
+    /// The digits.
+    pub digits: String,
+    /// When they began, on the call's clock.
+    pub from: CallTime,
+    /// When they were over.
+    pub to: CallTime,
+}
+
+/// Shows how many they are only.
+impl std::fmt::Debug for SpokenDigits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{} digits]", self.digits.len())
+    }
 }
 
 /// Settles what is buffered now (the caller pressed a key, or the call is ending).

@@ -6,6 +6,7 @@
 
 use crate::config::call::CallConfig;
 use crate::config::stt::SttConfig;
+use crate::domain::card::{Group, digit_groups};
 use crate::domain::time::CallTime;
 use crate::provider::stt::{SttMessage, SttWord};
 use std::time::Duration;
@@ -79,6 +80,8 @@ pub enum Step {
         /// What ended it.
         by: Commit,
     },
+    /// The digits of the utterance that comes next, with their times in s of audio.
+    Digits(Vec<SttWord>),
     /// The vendor is to be asked to settle what it has.
     Finalize,
 }
@@ -363,6 +366,10 @@ impl Assembler {
         let finals = std::mem::take(&mut self.finals);
         let text = self.join(finals.iter().map(|piece| piece.text.as_str()));
         if !text.is_empty() {
+            let digits = digits_in(finals.iter().flat_map(|piece| &piece.words));
+            if !digits.is_empty() {
+                out.push(Step::Digits(digits));
+            }
             let last_word_end = finals.iter().filter_map(Piece::last_word_end).reduce(f64::max);
             out.push(Step::Utterance { text, last_word_end, by });
         }
@@ -379,6 +386,17 @@ impl Assembler {
     fn join<'a>(&self, texts: impl Iterator<Item = &'a str>) -> String {
         texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(self.settings.separator)
     }
+}
+
+/// The words that are digits, as digits.
+fn digits_in<'a>(words: impl Iterator<Item = &'a SttWord>) -> Vec<SttWord> {
+    let words: Vec<&SttWord> = words.collect();
+    let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+    let timed = |group: Group| {
+        let (first, last) = (words.get(group.words.start)?, words.get(group.words.end.checked_sub(1)?)?);
+        Some(SttWord { text: group.digits, start: first.start, end: last.end })
+    };
+    digit_groups(&texts).into_iter().filter_map(timed).collect()
 }
 
 fn middle(word: &SttWord) -> f64 {

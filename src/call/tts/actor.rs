@@ -81,6 +81,7 @@ impl TtsActor {
                     Ok(lease) => lease,
                     Err(why) => return Some(Event::Skipped { job, why }),
                 };
+                self.out.asked(self.voices.vendor(voice), text.chars().count());
                 let audio = self.voices.speak(voice, text);
                 let gate = if ahead { Gate::Ahead } else { Gate::Audible };
                 self.run(job, audio, gate, Some(lease), ctx);

@@ -69,6 +69,8 @@ pub struct InjectPanic;
 
 /// Where a voice puts its audio: the call's playback queue. On the call's own thread; audio is not mail.
 pub trait VoiceOut {
+    /// A vendor is asked to speak so many characters, which has its price.
+    fn asked(&self, _vendor: &str, _chars: usize) {}
     /// Announces a sentence before its audio. `false` if the reply was stopped in the meantime.
     fn begin_sentence(&self, reply: ReplyId, sentence: u32, text: &str) -> bool;
     /// Adds audio (mu-law, 8 kHz, any length). `false` if the reply was stopped: nothing was taken.

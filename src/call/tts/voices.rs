@@ -70,6 +70,11 @@ impl Voices {
         self.slots.is_empty()
     }
 
+    /// A voice's vendor.
+    pub(super) fn vendor(&self, voice: usize) -> &'static str {
+        self.slots.get(voice).map_or("", |slot| slot.voice.vendor())
+    }
+
     /// Vendor, state of the breaker and requests under way of each voice, for metrics.
     pub fn states(&self) -> Vec<(&'static str, BreakerState, usize)> {
         let state = |slot: &Slot| (slot.voice.vendor(), slot.breaker.borrow().state(), slot.in_flight.get());

@@ -149,6 +149,18 @@ impl Line {
         self.plays_until = self.plays_until.max(now) + 20;
     }
 
+    /// Whether a reply of these words was sent whole and has been played.
+    pub fn was_heard(&self, words: &str, now: u64) -> bool {
+        self.texts.iter().any(|((reply, sentence), text)| {
+            let last = self.of_reply.get(reply);
+            text == words && last.is_some_and(|o| o.sentence == *sentence && self.is_whole(*o)) && {
+                // Something may have been sent behind it: its own end is not known, but that it began is.
+                let others = self.last.is_some_and(|l| l.reply != *reply);
+                others || self.plays_until <= now + 20
+            }
+        })
+    }
+
     fn stopped(&self, reply: u32) -> bool {
         reply <= self.floor || self.hushed.contains(&reply)
     }

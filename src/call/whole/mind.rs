@@ -84,6 +84,10 @@ impl World {
         self.drive_mind(owner, Event::HeardAll { reply });
     }
 
+    pub fn overheard(&mut self, owner: usize, text: String) {
+        self.drive_mind(owner, Event::Overheard { text });
+    }
+
     pub fn said(&mut self, owner: usize, heard: String) {
         self.drive_mind(owner, Event::Said { heard });
     }

@@ -39,6 +39,7 @@ pub struct Owner {
     pub stream_open: bool,
     pub left: bool,
     pub leaves: u32,
+    pub recordings: u32,
     pub panicked: bool,
     /// When the caller last did something that it knows of.
     pub caller_at: u64,
@@ -85,6 +86,7 @@ impl Owner {
     }
 }
 
+const NOTICE: &str = "This call is recorded.";
 const FILLERS: [&str; 4] = ["One moment.", "Just a second.", "Nearly there.", "Let me look."];
 
 fn lines() -> Phrases {
@@ -133,6 +135,7 @@ impl World {
             stream_open: true,
             left: false,
             leaves: 0,
+            recordings: 0,
             panicked: false,
             caller_at: self.now,
             facts,
@@ -159,12 +162,13 @@ impl World {
         if resumed && resume.is_none() {
             self.promises.forget(&self.database);
         }
-        let notice = (self.chance.percent(10) && !resumed).then(|| "This call is recorded.".to_owned());
+        let notice = self.notice.then(|| NOTICE.to_owned());
         let machine = CallMachine::new(Setup {
             config: CallConfig { max_call_s: 240, ..CallConfig::default() },
             phrases: lines(),
             can_transfer: self.can_transfer,
             zero_for_person: self.chance.percent(50),
+            record: self.records,
             notice,
             epoch: self.owners[owner].facts.epoch,
             resume,
@@ -218,6 +222,7 @@ impl World {
             event,
             Event::Heard(Heard::Utterance { .. } | Heard::Partial { .. })
                 | Event::Stream(crate::call::messages::StreamEvent::Digit(_))
+                | Event::Staff(_)
         ) {
             this.caller_at = now;
         }
@@ -286,6 +291,7 @@ impl World {
                 self.owners[owner].line.check_heard(reply, &heard, false);
                 self.tell_mind(owner, move |w| w.said(owner, heard));
             }
+            Effect::Overheard { text } => self.tell_mind(owner, move |w| w.overheard(owner, text)),
             Effect::Finalize => self.finalize(owner),
             Effect::FinishListening => self.finish_listening(owner),
             Effect::SetTimer(timer, after) => {
@@ -314,12 +320,24 @@ impl World {
                     self.database.turns.insert(turn.n, turn);
                 }
             }
+            Effect::StartRecording { .. } => {
+                self.tally.recordings += 1;
+                self.owners[owner].recordings += 1;
+                assert_eq!(self.owners[owner].recordings, 1, "recording starts twice");
+                assert!(self.has_consented(), "recording starts before the notice was heard");
+            }
+            Effect::Silence { .. } => {} // Random keys may make a card number.
             Effect::SaveState => self.save_state(owner),
             Effect::Audit(row) => {
                 self.tally.fallbacks += u64::from(row.code == "tts.fallback");
             }
             Effect::Leave(departure) => self.leave(owner, departure),
         }
+    }
+
+    /// Whether the caller need not be told, or has heard the notice to its end.
+    fn has_consented(&self) -> bool {
+        !self.notice || self.owners.iter().any(|o| o.line.was_heard(NOTICE, self.now))
     }
 
     fn save_state(&mut self, owner: usize) {

@@ -5,7 +5,7 @@ use super::chance::Chance;
 use super::owner::Owner;
 use super::promises::Promises;
 use crate::call::machine::{Child, Event};
-use crate::call::messages::{CallLeft, StreamEvent};
+use crate::call::messages::{CallLeft, StaffOrder, StreamEvent};
 use crate::dialogue::rules;
 use crate::domain::call::{CallFacts, CallKind, CallStatus, Direction, EndReason};
 use crate::domain::ids::{AdmissionId, Epoch, StreamSid};
@@ -54,6 +54,8 @@ pub struct Tally {
     pub panics: u64,
     pub fallbacks: u64,
     pub tools: u64,
+    pub orders: u64,
+    pub recordings: u64,
     pub ends: BTreeMap<&'static str, u64>,
 }
 
@@ -72,6 +74,8 @@ impl Tally {
         self.panics += other.panics;
         self.fallbacks += other.fallbacks;
         self.tools += other.tools;
+        self.orders += other.orders;
+        self.recordings += other.recordings;
         for (reason, count) in &other.ends {
             *self.ends.entry(reason).or_default() += count;
         }
@@ -89,6 +93,8 @@ impl Tally {
             self.panics,
             self.fallbacks,
             self.tools,
+            self.orders,
+            self.recordings,
         ];
         least.into_iter().all(|n| n >= self.calls / 20)
             && self.requests > self.calls * 2
@@ -116,6 +122,8 @@ pub struct World {
     pub chance: Chance,
     pub troubles: Troubles,
     pub can_transfer: bool,
+    pub records: bool,
+    pub notice: bool,
     pub real_ear: bool,
     pub profile: Arc<BusinessProfile>,
     /// One for each stream there was.
@@ -150,6 +158,8 @@ impl World {
             sequence: 0,
             agenda: BTreeMap::new(),
             can_transfer: chance.percent(50),
+            records: chance.percent(40),
+            notice: chance.percent(40),
             real_ear: chance.percent(35),
             caller: Caller::new(&mut chance),
             chance,
@@ -240,6 +250,7 @@ impl World {
                 w.registry_does(fx);
             });
         }
+        self.plan_orders();
         while let Some(((at, _), deed)) = self.agenda.pop_first() {
             self.now = at;
             assert!(at < LONGEST, "the call does not end");
@@ -247,6 +258,34 @@ impl World {
         }
         self.check_end();
         self.tally
+    }
+
+    /// Staff say something, or silence the bot for a while.
+    fn plan_orders(&mut self) {
+        if self.chance.percent(15) {
+            let at = self.chance.between(500, 60_000);
+            self.at(at, |w| w.staff(StaffOrder::Say("This is the boss speaking.".into())));
+        }
+        if self.chance.percent(10) {
+            let at = self.chance.between(500, 60_000);
+            let long = self.chance.between(100, 8_000);
+            self.at(at, |w| w.staff(StaffOrder::Mute(true)));
+            self.at(at + long, |w| w.staff(StaffOrder::Mute(false)));
+        }
+        if self.chance.percent(4) {
+            let at = self.chance.between(500, 60_000);
+            let order = match self.chance.percent(50) {
+                true => StaffOrder::Transfer { to: None },
+                false => StaffOrder::End { goodbye: self.chance.percent(50) },
+            };
+            self.at(at, |w| w.staff(order));
+        }
+    }
+
+    fn staff(&mut self, order: StaffOrder) {
+        self.tell(|| format!("staff want: {order:?}"));
+        let (_, fx) = self.roster.command(self.unix(), &"CA1".into(), order);
+        self.registry_does(fx);
     }
 
     // --- Twilio and the registry -----------------------------------------------------------------------------
@@ -257,7 +296,8 @@ impl World {
         }
         let stream = stream_of(facts.epoch);
         let claimed = self.roster.claim(self.unix(), &facts.sid, &facts.admission, facts.epoch, &stream);
-        let Claimed::Granted { facts, resume } = claimed else {
+        let muted = self.roster.is_muted(&facts.sid);
+        let Claimed::Granted { facts, resume, .. } = claimed else {
             self.tell(|| "the stream is refused".into());
             return;
         };
@@ -269,6 +309,10 @@ impl World {
         }
         self.database.epoch = facts.epoch.0;
         self.start_owner(facts, resume);
+        if muted {
+            let owner = self.owners.len() - 1;
+            self.post(owner, None, Event::Staff(StaffOrder::Mute(true)));
+        }
     }
 
     /// Twilio asks how to go on, as long as the caller is there.
@@ -393,6 +437,12 @@ impl World {
                 RosterEffect::Ask { reason, .. } => {
                     if let Some(owner) = self.owners.len().checked_sub(1) {
                         self.post(owner, None, Event::End(reason));
+                    }
+                }
+                RosterEffect::Tell { order, .. } => {
+                    self.tally.orders += 1;
+                    if let Some(owner) = self.owners.len().checked_sub(1) {
+                        self.post(owner, None, Event::Staff(order));
                     }
                 }
                 RosterEffect::Evict { .. } => {

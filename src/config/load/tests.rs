@@ -74,6 +74,7 @@ fn every_variable_of_the_prototype_and_ours_is_understood() {
         ("TLS_EXTRA_CA", "ca.pem"),
         ("RUST_LOG", "frontdesk=debug,info"),
         ("MIGRATE", "off"),
+        ("TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8"),
         ("PATH", "/usr/bin"),
     ]);
     assert_eq!(messages(&loaded), Vec::<String>::new());
@@ -95,6 +96,7 @@ fn every_variable_of_the_prototype_and_ours_is_understood() {
     assert_eq!(server.secret.as_ref().map(|s| s.expose_secret().len()), Some(32));
     assert_eq!(server.tls_extra_ca.as_deref(), Some("ca.pem"));
     assert_eq!(server.log, "frontdesk=debug,info");
+    assert_eq!(loaded.config.limits.proxies().len(), 2);
 }
 
 #[test]
@@ -106,6 +108,8 @@ fn every_setting_can_be_set_by_its_variable_and_by_the_file() {
         let text = match (path.as_str(), setting.show(&given).unwrap_or_default()) {
             ("server.secret", _) => "0123456789abcdef0123456789abcdef".to_owned(),
             ("twilio.account_sid", _) => "AC1".to_owned(),
+            ("outbound.allowed_countries", _) => "US".to_owned(),
+            ("limits.trusted_proxies", _) => "127.0.0.1".to_owned(),
             ("twilio.phone_number", _) => "+12025550143".to_owned(),
             (path, shown) if path.starts_with(FALLBACK) || shown.is_empty() => match setting.kind() {
                 setting::Kind::Number => "100".to_owned(),
@@ -127,6 +131,7 @@ fn every_setting_can_be_set_by_its_variable_and_by_the_file() {
         assert_eq!(by_variable.sources.get(&path), Some(&Source::Environment), "{variable}");
         let (section, field) = path.rsplit_once('.').unwrap();
         let value = match setting.kind() {
+            setting::Kind::Decimal if text == "none" => format!("{text:?}"),
             setting::Kind::Number | setting::Kind::Decimal => text.clone(),
             setting::Kind::Switch => (text == "on").to_string(),
             setting::Kind::List => format!("[{text:?}]"),

@@ -185,6 +185,7 @@ async fn a_conversation_can_be_resumed_with_its_last_turns() {
             facts: vec!["name: Maria".into()],
             elapsed_ms: 4_200,
             breaks: 2,
+            notified: true,
         };
         for n in 1..5 {
             db.write(turn(1, caller_turn(n, "well"))).await.unwrap();

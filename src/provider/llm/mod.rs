@@ -75,6 +75,15 @@ pub struct ChatRequest {
     pub tool_choice: ToolChoice,
 }
 
+/// The shape an answer shall have (`openai.md` section 1, `response_format`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct JsonShape {
+    /// Its name, `[a-zA-Z0-9_-]`, at most 64 characters.
+    pub name: &'static str,
+    /// JSON Schema within the rules of strict schemas: every property required, none but those.
+    pub schema: Value,
+}
+
 /// Why the model stopped. Whether there are tool calls is told by the calls alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
@@ -127,12 +136,25 @@ pub struct Completion {
 pub trait ChatModel {
     /// `host/model`, for logs and the breaker.
     fn name(&self) -> &str;
+    /// The model that whole answers come from, where it is another one.
+    fn whole_name(&self) -> &str {
+        self.name()
+    }
     /// Sends a request; resolves when the head of the answer was checked. Dropping the stream cancels it.
     fn chat(&self, request: &ChatRequest) -> LocalBoxFuture<'static, Result<ChatStream, ProviderError>>;
     /// Sends a request and waits for all of its text: summaries. Tool calls in the answer are ignored.
     fn complete(&self, request: &ChatRequest) -> LocalBoxFuture<'static, Result<Completion, ProviderError>> {
         let answer = self.chat(request);
         Box::pin(async move { gather(answer.await?).await })
+    }
+    /// Like `complete`, and the answer shall be JSON of a shape. Hosts that cannot see to that refuse the request, or
+    /// answer as they like: the messages have to ask for it too, and what comes has to be checked.
+    fn complete_json(
+        &self,
+        request: &ChatRequest,
+        _shape: &JsonShape,
+    ) -> LocalBoxFuture<'static, Result<Completion, ProviderError>> {
+        self.complete(request)
     }
     /// Opens a connection ahead of need.
     fn warm(&self) -> LocalBoxFuture<'static, ()>;

@@ -1,10 +1,13 @@
 //! What the roster is asked and what it answers.
 
+use crate::call::messages::StaffOrder;
+use crate::dialogue::prompt::Outbound;
 use crate::domain::call::{CallFacts, CallKind, Direction, EndReason, Outcome};
 use crate::domain::ids::{AdmissionId, CallSid};
-use crate::domain::phone::CallerId;
+use crate::domain::phone::{CallerId, PhoneNumber};
 use crate::domain::time::UnixMillis;
 use crate::domain::turn::ResumeState;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Limits and times of the roster.
@@ -37,6 +40,38 @@ pub struct NewCall {
     pub admission: AdmissionId,
 }
 
+/// A call that we are about to place. Twilio's identifier is not known yet.
+#[derive(Clone, Debug)]
+pub struct NewOutbound {
+    /// A fresh identifier for the admission; it comes back with every request about the call.
+    pub admission: AdmissionId,
+    /// Who is rung.
+    pub to: PhoneNumber,
+    /// The business's number that is shown.
+    pub business_number: String,
+    /// Why we ring.
+    pub brief: Arc<Outbound>,
+}
+
+/// The answer to an order of the staff's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commanded {
+    /// It is on its way to the call.
+    Done,
+    /// The call is over, as far as we are concerned.
+    Ended {
+        /// Twilio has to be told to hang up: it will not ask us by itself.
+        hang_up: bool,
+    },
+    /// Not as the call stands now.
+    NotNow {
+        /// How it stands, in one word.
+        state: &'static str,
+    },
+    /// There is no such call, or it is over.
+    Unknown,
+}
+
 /// The answer to one.
 #[derive(Clone, Debug)]
 pub enum Admitted {
@@ -61,6 +96,8 @@ pub enum Claimed {
         facts: CallFacts,
         /// What went before, if the call is resumed and its state is at hand.
         resume: Option<Box<ResumeState>>,
+        /// Why we placed it, if we did.
+        brief: Option<Arc<Outbound>>,
     },
     /// It is not.
     Refused(Refusal),
@@ -97,6 +134,8 @@ pub enum Onward {
     Dial {
         /// Said first.
         say: Option<String>,
+        /// Whom, if not the business's own person.
+        to: Option<PhoneNumber>,
     },
     /// Hang up.
     HangUp {
@@ -130,6 +169,13 @@ pub enum RosterEffect {
         /// Why.
         reason: EndReason,
     },
+    /// The call's actor is told what staff want.
+    Tell {
+        /// Which.
+        sid: CallSid,
+        /// What.
+        order: StaffOrder,
+    },
     /// The call's actor has lost its stream without noticing: it is asked to leave.
     Evict {
         /// Which.
@@ -146,6 +192,8 @@ pub struct LiveCall {
     pub since: UnixMillis,
     /// How it stands, in one word.
     pub state: &'static str,
+    /// Whether the bot is to be silent.
+    pub muted: bool,
 }
 
 /// How many calls there are.

@@ -417,7 +417,7 @@ impl Leg {
             ("Timestamp", timestamp),
             ("CallbackSource", "call-progress-events".to_owned()),
             // A repeated event has the same number.
-            ("SequenceNumber", "0".to_owned()),
+            ("SequenceNumber", self.config.callbacks_before.to_string()),
             ("CallDuration", format!("{seconds:.0}")),
             ("Duration", format!("{minutes:.0}")),
             ("SipResponseCode", "200".to_owned()),

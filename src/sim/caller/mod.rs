@@ -4,6 +4,7 @@
 //! [`run_call`] plays a [`Script`] over one call leg on the current arbiter; hundreds fit on one thread. What the
 //! caller hears is exactly what was played out, and is heard by the ear of the simulated voice.
 
+pub mod callee;
 pub mod lag;
 pub mod phrase;
 pub mod playback;
@@ -67,6 +68,8 @@ pub struct CallConfig {
     pub answer_url: Option<String>,
     /// A bare Media Streams server: this stream is opened without any webhook.
     pub stream_url: Option<String>,
+    /// Status callbacks sent before this leg began; the terminal one has the next number.
+    pub callbacks_before: u32,
     /// How often the terminal status callback is sent; 2 tests for double ends.
     pub status_callbacks: u32,
     /// Whether the caller listens to words. Without, only voice and silence are told apart, which costs less.
@@ -100,6 +103,7 @@ impl CallConfig {
             fallback_path: None,
             answer_url: None,
             stream_url: None,
+            callbacks_before: 0,
             status_callbacks: 1,
             listen: true,
             voice: CallerVoice::default(),

@@ -55,6 +55,13 @@ impl RestCall {
         self.put(&call).await;
     }
 
+    /// Whether the call has ended, however.
+    pub(super) async fn is_over(&self) -> bool {
+        let call = self.fetch().await;
+        let status = call.as_ref().and_then(|call| call.get("status")).and_then(Value::as_str);
+        matches!(status, Some("completed" | "busy" | "failed" | "no-answer" | "canceled"))
+    }
+
     /// Changes the call's status.
     pub(super) async fn set_status(&self, status: &str) {
         let Some(mut call) = self.fetch().await else { return };

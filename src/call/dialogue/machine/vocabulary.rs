@@ -57,6 +57,11 @@ pub enum Event {
         /// What was heard of it.
         heard: String,
     },
+    /// The caller said something that somebody else has answered.
+    Overheard {
+        /// The words.
+        text: String,
+    },
     /// Something happened beside the words.
     Note(String),
     /// The caller was looked up.

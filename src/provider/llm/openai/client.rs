@@ -9,7 +9,7 @@ use super::reader::AnswerReader;
 use super::request::{self, Mode};
 use super::rules;
 use crate::config::llm::{HostConfig, LlmConfig};
-use crate::provider::llm::{ChatDelta, ChatModel, ChatRequest, ChatStream, Completion, gather};
+use crate::provider::llm::{ChatDelta, ChatModel, ChatRequest, ChatStream, Completion, JsonShape, gather};
 use crate::provider::{ProviderError, ProviderErrorKind};
 use actix_http::error::{ParseError, PayloadError};
 use actix_http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -57,6 +57,7 @@ pub struct OpenAiModel {
     name: String,
     host: HostConfig,
     summary_model: String,
+    summary_name: String,
     endpoint: Rc<Endpoint>,
 }
 
@@ -83,10 +84,8 @@ impl OpenAiModel {
     /// used shows in the first request's error.
     pub fn new(host: HostConfig, limits: Limits, client: awc::Client) -> Self {
         let address = url::Url::parse(&host.base_url).ok();
-        let name = match address.as_ref().and_then(url::Url::host_str) {
-            Some(domain) => format!("{domain}/{}", host.model),
-            None => host.model.clone(),
-        };
+        let domain = address.as_ref().and_then(url::Url::host_str);
+        let name = named(domain, &host.model);
         let endpoint = Endpoint {
             chat: url_below(&host.base_url, "chat/completions"),
             models: url_below(&host.base_url, "models"),
@@ -94,13 +93,21 @@ impl OpenAiModel {
             limits,
             client,
         };
-        Self { name, summary_model: host.model.clone(), host, endpoint: Rc::new(endpoint) }
+        Self {
+            summary_name: name.clone(),
+            name,
+            summary_model: host.model.clone(),
+            host,
+            endpoint: Rc::new(endpoint),
+        }
     }
 
     /// Lets [`ChatModel::complete`] ask another model of the same host.
     #[must_use]
     pub fn with_summary_model(mut self, model: impl Into<String>) -> Self {
         self.summary_model = model.into();
+        let address = url::Url::parse(&self.host.base_url).ok();
+        self.summary_name = named(address.as_ref().and_then(url::Url::host_str), &self.summary_model);
         self
     }
 
@@ -141,12 +148,25 @@ impl ChatModel for OpenAiModel {
         &self.name
     }
 
+    fn whole_name(&self) -> &str {
+        &self.summary_name
+    }
+
     fn chat(&self, request: &ChatRequest) -> LocalBoxFuture<'static, Result<ChatStream, ProviderError>> {
         self.open(request, Mode::Stream)
     }
 
     fn complete(&self, request: &ChatRequest) -> LocalBoxFuture<'static, Result<Completion, ProviderError>> {
-        let answer = self.open(request, Mode::Whole { model: &self.summary_model });
+        let answer = self.open(request, Mode::Whole { model: &self.summary_model, shape: None });
+        Box::pin(async move { gather(answer.await?).await })
+    }
+
+    fn complete_json(
+        &self,
+        request: &ChatRequest,
+        shape: &JsonShape,
+    ) -> LocalBoxFuture<'static, Result<Completion, ProviderError>> {
+        let answer = self.open(request, Mode::Whole { model: &self.summary_model, shape: Some(shape) });
         Box::pin(async move { gather(answer.await?).await })
     }
 
@@ -299,6 +319,14 @@ fn url_below(base: &str, path: &str) -> String {
     let (base, query) = base.split_once('?').unwrap_or((base, ""));
     let mark = if query.is_empty() { "" } else { "?" };
     format!("{}/{path}{mark}{query}", base.trim_end_matches('/'))
+}
+
+/// `host/model`.
+fn named(domain: Option<&str>, model: &str) -> String {
+    match domain {
+        Some(domain) => format!("{domain}/{model}"),
+        None => model.to_owned(),
+    }
 }
 
 fn authorization(host: &HostConfig) -> Result<Option<HeaderValue>, ProviderError> {

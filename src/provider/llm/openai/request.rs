@@ -1,12 +1,12 @@
 //! The body of a request: only what is needed, no nulls, and each host's habits from its configuration.
 
 use crate::config::llm::HostConfig;
-use crate::provider::llm::{ChatMessage, ChatRequest, ToolCall, ToolChoice, ToolSpec};
+use crate::provider::llm::{ChatMessage, ChatRequest, JsonShape, ToolCall, ToolChoice, ToolSpec};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// How the answer is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Mode<'m> {
     /// From the host's model, as it is made.
     Stream,
@@ -14,6 +14,8 @@ pub(super) enum Mode<'m> {
     Whole {
         /// The model.
         model: &'m str,
+        /// Its shape, if it matters.
+        shape: Option<&'m JsonShape>,
     },
 }
 
@@ -37,6 +39,21 @@ struct Body<'b> {
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<&'b str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat<'b>>,
+}
+
+#[derive(Serialize)]
+struct ResponseFormat<'b> {
+    r#type: &'static str,
+    json_schema: NamedSchema<'b>,
+}
+
+#[derive(Serialize)]
+struct NamedSchema<'b> {
+    name: &'static str,
+    strict: bool,
+    schema: &'b Value,
 }
 
 #[derive(Serialize)]
@@ -90,9 +107,9 @@ struct OfferedFunction<'b> {
 /// `parallel_tool_calls` is never sent: true is the default, without tools it is refused, and some reasoning models
 /// and compatible hosts refuse it altogether.
 pub(super) fn body(request: &ChatRequest, host: &HostConfig, mode: Mode<'_>) -> serde_json::Result<Vec<u8>> {
-    let (model, stream) = match mode {
-        Mode::Stream => (host.model.as_str(), true),
-        Mode::Whole { model } => (model, false),
+    let (model, stream, shape) = match mode {
+        Mode::Stream => (host.model.as_str(), true, None),
+        Mode::Whole { model, shape } => (model, false, shape),
     };
     // Temperature and effort are what the host's model takes; another model may refuse them.
     let same_model = model == host.model;
@@ -112,6 +129,10 @@ pub(super) fn body(request: &ChatRequest, host: &HostConfig, mode: Mode<'_>) -> 
         max_tokens: limit.filter(|_| older_field),
         temperature: host.temperature.filter(|value| same_model && value.is_finite()),
         reasoning_effort: host.reasoning_effort.as_deref().filter(|effort| same_model && !effort.is_empty()),
+        response_format: shape.map(|shape| ResponseFormat {
+            r#type: "json_schema",
+            json_schema: NamedSchema { name: shape.name, strict: true, schema: &shape.schema },
+        }),
     })
 }
 
@@ -246,13 +267,21 @@ mod tests {
     #[test]
     fn a_whole_answer_from_another_model_is_asked_for_without_stream_or_habits() {
         let host = HostConfig { temperature: Some(0.6), reasoning_effort: Some("none".into()), ..host() };
-        let body = built(&request(), &host, Mode::Whole { model: "other" });
+        let body = built(&request(), &host, Mode::Whole { model: "other", shape: None });
         assert_eq!(body["model"], "other");
-        for key in ["stream", "stream_options", "temperature", "reasoning_effort"] {
+        for key in ["stream", "stream_options", "temperature", "reasoning_effort", "response_format"] {
             assert!(body.get(key).is_none(), "{key}");
         }
-        let body = built(&request(), &host, Mode::Whole { model: "gpt-4.1-mini" });
+        let body = built(&request(), &host, Mode::Whole { model: "gpt-4.1-mini", shape: None });
         assert_eq!(body["reasoning_effort"], "none");
+    }
+
+    #[test]
+    fn a_shape_is_sent_as_a_strict_schema_with_its_name() {
+        let shape = JsonShape { name: "call_outcome", schema: json!({"type": "object"}) };
+        let body = built(&request(), &host(), Mode::Whole { model: "other", shape: Some(&shape) });
+        let schema = json!({"name": "call_outcome", "strict": true, "schema": {"type": "object"}});
+        assert_eq!(body["response_format"], json!({"type": "json_schema", "json_schema": schema}));
     }
 
     #[test]

@@ -17,7 +17,11 @@ impl Talk<'_> {
     pub(super) fn summary(&self) -> Answer {
         let text = told(self.words);
         match &self.question.json {
-            Some(schema) => Answer::say(fill(schema, &text, 0).to_string()),
+            Some(schema) => {
+                let mut value = fill(schema, &text, 0);
+                understand(schema, &text, &mut value);
+                Answer::say(value.to_string())
+            }
             None => Answer::say(text),
         }
     }
@@ -99,6 +103,28 @@ fn fill(schema: &Value, text: &str, depth: u8) -> Value {
     }
 }
 
+/// Says what the caller wanted, where a field asks for that by name in one word of several.
+fn understand(schema: &Value, text: &str, value: &mut Value) {
+    let intent = [
+        ("Booked: ", "appointment"),
+        ("A message was taken", "message"),
+        ("was put through", "person"),
+        ("wanted an appointment", "appointment"),
+        ("asked about", "question"),
+    ]
+    .into_iter()
+    .find_map(|(sign, intent)| text.contains(sign).then_some(intent))
+    .unwrap_or("other");
+    for (field, word) in [("intent", intent), ("sentiment", "neutral")] {
+        let allowed = schema.pointer(&format!("/properties/{field}/enum")).and_then(Value::as_array);
+        if allowed.is_some_and(|all| all.iter().any(|one| one == word))
+            && let Some(place) = value.get_mut(field)
+        {
+            *place = json!(word);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +140,16 @@ mod tests {
              9:00 AM. Nothing is left to do."
         );
         assert_eq!(told("Caller: hello"), "The caller talked to the receptionist. Nothing was booked.");
+    }
+
+    #[test]
+    fn what_the_caller_wanted_is_said_in_the_schemas_own_words() {
+        let schema =
+            json!({"properties": {"intent": {"enum": ["appointment", "question"]}, "x": {"type": "string"}}});
+        for (text, intent) in [("Ann asked about hours.", "question"), ("Nobody knows.", "appointment")] {
+            let mut value = fill(&schema, text, 0);
+            understand(&schema, text, &mut value);
+            assert_eq!(value, json!({"intent": intent, "x": text}));
+        }
     }
 }

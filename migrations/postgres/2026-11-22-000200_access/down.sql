@@ -1,0 +1,4 @@
+DROP TABLE staff_actions;
+DROP TABLE login_sessions;
+DROP TABLE users;
+DROP TABLE api_keys;

@@ -1,0 +1,395 @@
+//! The way in: where a request comes from, how much is let through, and what every answer carries.
+
+use super::access::admit;
+use super::openapi::Document;
+use super::problem::Problem;
+use super::throttle::Throttle;
+use crate::config::Config;
+use crate::config::limits::Network;
+use crate::domain::staff::{Who, WhoKind};
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage as _, web};
+use governor::clock::Clock as _;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// What a page may load: nothing from elsewhere, nothing inline.
+pub const CONTENT_POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
+     media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; object-src 'none'; base-uri 'none'; \
+     form-action 'self'; frame-ancestors 'none'";
+
+/// Passwords that are checked at once: each takes 19 MiB.
+const CHECKED_AT_ONCE: usize = 4;
+/// How often what is not needed any more is forgotten.
+const TIDY: Duration = Duration::from_secs(60);
+
+/// What the whole process lets in; one for all its threads.
+pub struct Gate {
+    /// Scheme and authority of our public address.
+    origin: String,
+    secure: bool,
+    proxies: Vec<Network>,
+    draining: AtomicBool,
+    addresses: Limit<IpAddr>,
+    people: Limit<(WhoKind, i64)>,
+    unsigned: Limit<IpAddr>,
+    callers: Limit<String>,
+    numbers: Limit<String>,
+    throttle: Mutex<Throttle>,
+    started: Instant,
+    /// Held while a password is checked.
+    pub(super) passwords: Arc<Semaphore>,
+}
+
+/// So many a minute for each.
+struct Limit<K: Hash + Eq + Clone>(DefaultKeyedRateLimiter<K>);
+
+impl<K: Hash + Eq + Clone> Limit<K> {
+    fn new(per_minute: u32) -> Self {
+        Self(RateLimiter::keyed(Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN))))
+    }
+
+    /// Takes one; if there is none left, says for how many seconds.
+    fn take(&self, key: &K) -> Result<(), u64> {
+        self.0.check_key(key).map_err(|until| {
+            let wait = until.wait_time_from(self.0.clock().now());
+            wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+        })
+    }
+
+    fn tidy(&self) {
+        self.0.retain_recent();
+        self.0.shrink_to_fit();
+    }
+}
+
+impl Gate {
+    /// Made once, at the start.
+    pub fn new(config: &Config) -> Self {
+        let limits = &config.limits;
+        let base = url::Url::parse(&config.server.base_url).ok();
+        let origin = base.map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+        Self {
+            secure: origin.starts_with("https:"),
+            origin,
+            proxies: limits.proxies(),
+            draining: AtomicBool::new(false),
+            addresses: Limit::new(limits.address_per_minute),
+            people: Limit::new(limits.who_per_minute),
+            unsigned: Limit::new(limits.unsigned_per_minute),
+            callers: Limit::new(limits.caller_per_minute),
+            numbers: Limit::new(limits.number_per_minute),
+            throttle: Mutex::new(Throttle::new(
+                limits.sign_in_failures,
+                Duration::from_secs(limits.sign_in_wait_s),
+            )),
+            started: Instant::now(),
+            passwords: Arc::new(Semaphore::new(CHECKED_AT_ONCE)),
+        }
+    }
+
+    /// Whether we are reached over TLS only.
+    pub fn secure(&self) -> bool {
+        self.secure
+    }
+
+    /// From now on we are not ready for more.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether we are about to stop.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Forgets, from time to time, whom nothing has been heard of. Never ends.
+    pub async fn keep_tidy(self: Arc<Self>) {
+        let mut clock = tokio::time::interval(TIDY);
+        loop {
+            clock.tick().await;
+            self.addresses.tidy();
+            self.people.tidy();
+            self.unsigned.tidy();
+            self.callers.tidy();
+            self.numbers.tidy();
+        }
+    }
+
+    /// Counts a request of somebody who was recognised.
+    pub fn count(&self, who: &Who) -> Result<(), Problem> {
+        self.people.take(&(who.kind, who.id)).map_err(Problem::too_many)
+    }
+
+    /// Counts a request to `/voice` that was not signed; says for how many seconds no more are looked at.
+    pub fn unsigned_voice(&self, address: IpAddr) -> Result<(), u64> {
+        self.unsigned.take(&network_of(address))
+    }
+
+    /// Counts a call; false if there were too many from this number or to that one.
+    pub fn lets_call(&self, caller: Option<&str>, number: &str) -> bool {
+        let caller = caller.is_none_or(|caller| self.callers.take(&caller.to_owned()).is_ok());
+        caller && self.numbers.take(&number.to_owned()).is_ok()
+    }
+
+    /// Counts an attempt to sign in.
+    pub fn sign_in(&self, name: &str, address: IpAddr) -> Result<(), Problem> {
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        throttle.attempt(name, network_of(address), self.started.elapsed()).map_err(|wait| {
+            Problem::too_many(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)))
+        })
+    }
+
+    /// The attempt was right.
+    pub fn signed_in(&self, name: &str, address: IpAddr) {
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        throttle.succeeded(name, network_of(address));
+    }
+
+    /// Where a request comes from: the peer, or what our own proxies say of it.
+    pub fn address(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> IpAddr {
+        let peer = peer.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)).to_canonical();
+        if !self.trusted(peer) {
+            return peer;
+        }
+        // Each proxy appends whom it heard; what stands left of the first stranger is that stranger's own word.
+        let forwarded: Vec<&str> = headers
+            .get_all("x-forwarded-for")
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .collect();
+        let mut client = peer;
+        for hop in forwarded.iter().rev() {
+            let Ok(hop) = hop.trim().parse::<IpAddr>() else { break };
+            client = hop.to_canonical();
+            if !self.trusted(client) {
+                break;
+            }
+        }
+        client
+    }
+
+    fn trusted(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(address))
+    }
+
+    /// Whether a request was sent by a page of ours, or by no page at all.
+    pub fn own_origin(&self, headers: &HeaderMap, host: &str) -> bool {
+        headers.get_all(ORIGIN).all(|origin| {
+            origin.to_str().is_ok_and(|origin| {
+                let authority = origin.strip_prefix("https://").or_else(|| {
+                    // Over TLS only, a page without TLS is none of ours.
+                    if self.secure { None } else { origin.strip_prefix("http://") }
+                });
+                origin == self.origin || authority.is_some_and(|authority| authority == host)
+            })
+        })
+    }
+}
+
+/// What is limited as one: an IPv4 address, or the network that an IPv6 customer gets.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+/// Around every route: counts requests to `/api`, turns errors into problems, adds the headers that protect a page.
+pub async fn guard<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
+    let path = request.path();
+    if path == "/voice" || path.starts_with("/voice/") {
+        return next.call(request).await.map(ServiceResponse::map_into_left_body);
+    }
+    let api = path == "/api" || path.starts_with("/api/");
+    let gate = request.app_data::<web::Data<Gate>>().cloned();
+    let secure = gate.as_ref().is_some_and(|gate| gate.secure());
+    let refused = if api {
+        match gate.and_then(|gate| refusal(&gate, &request)) {
+            None => stranger(&request).await,
+            refused => refused,
+        }
+    } else {
+        None
+    };
+    let mut response = match refused {
+        Some(problem) => {
+            let answer = problem.response(Some(request.path()));
+            request.into_response(answer).map_into_right_body()
+        }
+        None => told(next.call(request).await?, api),
+    };
+    protect(response.headers_mut(), api, secure);
+    Ok(response)
+}
+
+fn host_of(headers: &HeaderMap) -> &str {
+    headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
+}
+
+/// Why a request is not even looked at.
+fn refusal(gate: &Gate, request: &ServiceRequest) -> Option<Problem> {
+    let headers = request.headers();
+    // Whoever asks whether we live must hear it under load above all.
+    if !matches!(request.path(), "/api/health" | "/api/ready") {
+        let address = gate.address(request.peer_addr().map(|peer| peer.ip()), headers);
+        if let Err(wait) = gate.addresses.take(&network_of(address)) {
+            return Some(Problem::too_many(wait));
+        }
+    }
+    // A key in a header cannot be sent by somebody else's page without our leave; a cookie can.
+    let keyed = headers.contains_key("authorization");
+    if !keyed && !gate.own_origin(headers, host_of(headers)) {
+        return Some(Problem::forbidden("the request comes from another site's page"));
+    }
+    let text = request.uri().path_and_query().map_or("", |text| text.as_str());
+    text.contains("%00").then(|| Problem::invalid("address", "holds a NUL character"))
+}
+
+/// Why somebody may not use a closed route. Who may is remembered with the request.
+async fn stranger(request: &ServiceRequest) -> Option<Problem> {
+    let document = request.app_data::<web::Data<Document>>()?;
+    if !document.is_closed(request.method(), request.path()) {
+        return None;
+    }
+    match admit(request.request()).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            None
+        }
+        Err(problem) => Some(problem),
+    }
+}
+
+/// An error as a problem that names the path it is about.
+fn told<B: MessageBody + 'static>(response: ServiceResponse<B>, api: bool) -> ServiceResponse<EitherBody<B>> {
+    let Some(error) = response.response().error().filter(|_| api) else {
+        return response.map_into_left_body();
+    };
+    let path = Some(response.request().path());
+    let answer = match error.as_error::<Problem>() {
+        Some(problem) => problem.response(path),
+        None => Problem::of(response.status()).response(path),
+    };
+    response.into_response(answer).map_into_right_body()
+}
+
+fn protect(headers: &mut HeaderMap, api: bool, secure: bool) {
+    let mut add = |name: HeaderName, value: &'static str| {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    };
+    add(CONTENT_SECURITY_POLICY, CONTENT_POLICY);
+    add(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    add(X_FRAME_OPTIONS, "DENY");
+    add(REFERRER_POLICY, "no-referrer");
+    add(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    add(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    add(HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(self)");
+    if secure {
+        add(STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
+    if api {
+        add(CACHE_CONTROL, "no-store");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(change: impl FnOnce(&mut Config)) -> Gate {
+        let mut config = Config::default();
+        change(&mut config);
+        Gate::new(&config)
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn only_our_own_proxies_are_believed_about_an_address() {
+        let gate = gate(|c| c.limits.trusted_proxies = vec!["10.0.0.0/8".into()]);
+        for (peer, forwarded, want) in [
+            ("192.0.2.1", "198.51.100.1", "192.0.2.1"),
+            ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
+            ("10.0.0.1", "1.2.3.4, 198.51.100.1", "198.51.100.1"),
+            ("10.0.0.1", "1.2.3.4, 198.51.100.1, 10.0.0.2", "198.51.100.1"),
+            ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
+            ("10.0.0.1", "nonsense", "10.0.0.1"),
+            ("10.0.0.1", "", "10.0.0.1"),
+            ("::ffff:10.0.0.1", "2001:db8::1", "2001:db8::1"),
+        ] {
+            let headers = headers(&[("x-forwarded-for", forwarded)]);
+            let address = gate.address(Some(peer.parse().unwrap()), &headers);
+            assert_eq!(address, want.parse::<IpAddr>().unwrap(), "{peer} {forwarded}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_told_from_ours() {
+        let plain = gate(|c| c.server.base_url = "http://127.0.0.1:3100/".into());
+        let secure = gate(|c| c.server.base_url = "https://desk.example.com/x".into());
+        for (gate, origin, host, want) in [
+            (&plain, "http://127.0.0.1:3100", "x", true),
+            (&plain, "http://localhost:3100", "localhost:3100", true),
+            (&plain, "http://localhost:3101", "localhost:3100", false),
+            (&plain, "null", "localhost:3100", false),
+            (&plain, "https://evil.example", "localhost:3100", false),
+            (&secure, "https://desk.example.com", "10.0.0.1", true),
+            (&secure, "http://desk.example.com", "desk.example.com", false),
+            (&secure, "https://desk.example.com.evil.example", "desk.example.com", false),
+        ] {
+            assert_eq!(gate.own_origin(&headers(&[("origin", origin)]), host), want, "{origin}");
+        }
+        assert!(secure.own_origin(&headers(&[]), "x"), "no page at all");
+    }
+
+    #[test]
+    fn a_minutes_worth_may_come_at_once_and_then_somebody_waits() {
+        let gate = gate(|c| {
+            c.limits.who_per_minute = 3;
+            c.limits.caller_per_minute = 2;
+            c.limits.number_per_minute = 4;
+        });
+        let who = |id| Who { kind: WhoKind::Key, id, name: "x".into() };
+        for _ in 0..3 {
+            gate.count(&who(1)).unwrap();
+        }
+        assert_eq!(gate.count(&who(1)).unwrap_err().status(), 429);
+        gate.count(&who(2)).unwrap();
+        let calls: Vec<bool> = (0..3).map(|_| gate.lets_call(Some("+1"), "+9")).collect();
+        assert_eq!(calls, [true, true, false]);
+        assert!(gate.lets_call(None, "+9") && gate.lets_call(Some("+2"), "+9"));
+        assert!(!gate.lets_call(Some("+3"), "+9"), "the number's own limit");
+    }
+
+    #[test]
+    fn an_ipv6_customer_is_one_address() {
+        let gate = gate(|c| c.limits.unsigned_per_minute = 1);
+        gate.unsigned_voice("2001:db8::1".parse().unwrap()).unwrap();
+        assert!(gate.unsigned_voice("2001:db8::2".parse().unwrap()).is_err());
+        gate.unsigned_voice("2001:db8:0:1::2".parse().unwrap()).unwrap();
+    }
+}

@@ -1,0 +1,144 @@
+// One call: what was said and heard, its sound, what happened, how long everything took, what it cost.
+
+import { get, may, remove } from '../api.js';
+import { attempt, button, card, clear, confirm, empty, fillFrom, h, head, pill, segments } from '../ui.js';
+import { TONES, clockSeconds, count, full, length, millis, money, phone, plain } from '../words.js';
+import { answerTime, latencyOf, turnLine } from '../talk.js';
+import { timeline, waterfall } from '../timeline.js';
+import { caller, outcomes } from './calls.js';
+
+const all = async (path, signal) => {
+  const items = [];
+  let cursor = null;
+  do {
+    const page = await get(path, { limit: 500, cursor }, signal);
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor && items.length < 5000);
+  return items;
+};
+
+const orNull = (promise) => promise.catch((error) => {
+  if (error.name === 'AbortError') throw error;
+  return null;
+});
+
+const TROUBLE = /(fail|error|broke|gap|fallback|timeout|lost|refus|panic|died)/;
+
+export default async function page(view, { params, signal }) {
+  const id = params.id;
+  await fillFrom(view, async () => {
+    const call = await get(`/api/calls/${id}`, null, signal);
+    const path = `/api/calls/${call.id}`;
+    const [turns, events, cost, wave, understood] = await Promise.all([
+      all(`${path}/turns`, signal), all(`${path}/events`, signal), get(`${path}/cost`, null, signal),
+      orNull(get(`${path}/waveform`, null, signal)), call.summary ? orNull(get(`${path}/outcome`, null, signal)) : null,
+    ]);
+    return { call, turns, events, cost, wave, understood };
+  }, (data) => show(data, signal, () => page(view, { params, signal })), { signal, lines: 9 });
+}
+
+/** The API's waveform in the words of the time axis. Quiet calls are drawn larger. */
+function waveOf(raw) {
+  if (!raw) return null;
+  const { caller, bot } = raw.peaks;
+  const most = Math.max(20, ...caller, ...bot);
+  const scaled = (peaks) => peaks.map((peak) => peak / most);
+  return { caller: scaled(caller), bot: scaled(bot), offset_ms: raw.offset_ms, duration_ms: raw.ms };
+}
+
+function show({ call, turns, events, cost, wave: rawWave, understood }, signal, reload) {
+  const wave = waveOf(rawWave);
+  const began = Date.parse(call.answered_at ?? call.started_at);
+  const notes = events.map((e) => ({
+    ...e, at_ms: Math.max(0, e.at_ms - began), tone: TROUBLE.test(e.code) ? 'bad' : '',
+  }));
+  const last = turns.at(-1)?.at_ms ?? 0;
+  const total = Math.max(1000, (call.duration ?? 0) * 1000, last + 1500, wave ? wave.offset_ms + wave.duration_ms : 0);
+  const recorded = Boolean(wave);
+
+  const transcript = h('ol', { class: 'talk' });
+  const mark = (turn, quiet) => {
+    for (const line of transcript.querySelectorAll('.now')) line.classList.remove('now');
+    const line = turn && transcript.querySelector(`[data-n="${turn.n}"]`);
+    line?.classList.add('now');
+    if (!quiet) line?.scrollIntoView({ block: 'nearest', behavior: 'smooth' });
+  };
+  const axis = timeline({ turns, events: notes, total, wave, audio: recorded ? `/api/calls/${call.id}/recording` : null, signal, onTurn: mark });
+  const seek = (turn) => {
+    axis.seek(turn.at_ms ?? 0);
+    mark(turn);
+    axis.sound?.play().catch(() => null);
+  };
+  transcript.append(...turns.map((turn) => turnLine(turn, { seek })));
+
+  const waits = turns.map((t) => answerTime(latencyOf(t))).filter((ms) => ms !== null && ms !== undefined).sort((a, b) => a - b);
+  const fall = waterfall(turns, latencyOf, seek);
+  const below = h('div');
+  const panes = {
+    latency: () => fall ?? h('p', { class: 'muted' }, 'No answer of this call was timed.'),
+    events: () => eventList(notes),
+  };
+  const choose = (name) => clear(below, panes[name]());
+  choose('latency');
+
+  const actions = [
+    call.status === 'in-progress' && h('a', { class: 'button main', href: `/live/${call.call_sid}` }, 'Watch live'),
+    recorded && h('a', { class: 'button', href: `/api/calls/${call.id}/recording`, download: `call-${call.id}.wav` }, 'Download recording'),
+    recorded && may('admin') && button('Delete recording', { tone: 'danger', onclick: async () => {
+      if (!await confirm('Delete this recording?', 'The audio is removed for good. The transcript stays.', 'Delete recording')) return;
+      const { ok } = await attempt(() => remove(`/api/calls/${call.id}/recording`), 'The recording is deleted');
+      if (ok) reload();
+    } }),
+  ].filter(Boolean);
+
+  return [
+    head(caller(call), {
+      back: { href: '/calls', label: 'Calls' }, actions,
+      under: h('span', { class: 'row' }, `${plain(call.direction)} · ${full(call.started_at)} · ${length(call.duration)}`, pill(plain(call.status), TONES[call.status]), outcomes(call)),
+    }),
+    h('div', { class: 'stack' },
+      call.summary ? card('Summary', h('p', { class: 'summary' }, call.summary)) : null,
+      card(null, axis.node, { bare: true }),
+      h('div', { class: 'call-grid' },
+        card('Transcript', turns.length ? transcript : empty('Nothing was said', 'The call ended before anybody spoke.'), {
+          tools: waits.length > 0 && h('span', { class: 'small muted num' }, `${count(waits.length, 'answer')} · median ${millis(waits[Math.floor(waits.length / 2)])}`),
+        }),
+        h('div', { class: 'stack' },
+          card('Details', details(call, cost, understood?.outcome ?? {})),
+          h('section', { class: 'card' }, h('header', null, segments('Show', [['latency', 'Latency'], ['events', `Events (${notes.length})`]], 'latency', choose)), h('div', { class: 'inside' }, below))))),
+  ];
+}
+
+const ITEMS = {
+  stt_ms: ['Hearing', (n) => length(n / 1000)], llm_input_tokens: ['Thinking, read', (n) => count(n, 'token')], llm_output_tokens: ['Thinking, written', (n) => count(n, 'token')],
+  tts_chars: ['Speaking', (n) => count(n, 'letter')], carrier_ms: ['Telephone', (n) => length(n / 1000)],
+};
+
+function details(call, cost, understood) {
+  const rows = [
+    ['Number', call.phone_number ? phone(call.phone_number) : call.caller],
+    ['Customer', call.customer_id ? h('a', { href: `/customers/${call.customer_id}` }, call.customer_name ?? `Customer ${call.customer_id}`) : 'Not known'],
+    ['Ended', call.end_reason ? plain(call.end_reason) : 'Not yet'],
+    ['Wanted', understood.intent && plain(understood.intent)],
+    ['Mood', understood.sentiment && plain(understood.sentiment)],
+    ['Stream broke', call.breaks ? count(call.breaks, 'time') : null],
+    ['Identifier', h('span', { class: 'mono' }, call.call_sid)],
+    ['Cost', cost.items.length ? h('b', null, money(cost.total, cost.currency)) : null],
+    ...cost.items.map((item) => {
+      const [name, amount] = ITEMS[item.item] ?? [plain(item.item), String];
+      return [h('span', { class: 'small' }, name), h('span', { class: 'small' }, `${money(item.cost, cost.currency)} · ${amount(item.amount)}${item.model ? ` · ${item.model}` : ''}`)];
+    }),
+  ];
+  return h('dl', { class: 'facts' }, rows.filter(([, v]) => v !== null && v !== undefined && v !== '').flatMap(([k, v]) => [h('dt', null, k), h('dd', null, v)]));
+}
+
+function eventList(notes) {
+  if (!notes.length) return h('p', { class: 'muted' }, 'Nothing was noted.');
+  return h('ol', { class: 'events' }, notes.map((e) => {
+    const detail = e.detail && Object.keys(e.detail).length ? JSON.stringify(e.detail) : '';
+    return h('li', null, h('span', { class: 'num muted', title: e.at ? clockSeconds(e.at) : '' }, length(Math.max(0, e.at_ms) / 1000)),
+      h('div', null, h('b', { class: `mono ${e.tone}` }, e.code), detail && h('div', { class: 'mono muted detail' }, detail)));
+  }));
+}
+

@@ -1,0 +1,53 @@
+// A conversation: what was said, what of it was heard, what was cut.
+
+import { h, pill } from './ui.js';
+import { length, millis } from './words.js';
+
+/** What of the bot's words was not heard. What was heard is the beginning of what was said; differences in spacing and
+    punctuation do not count. */
+export function cutPart(said, heard) {
+  const text = said ?? '';
+  if (!heard) return ['', text];
+  if (text.startsWith(heard)) return [heard, text.slice(heard.length)];
+  const plain = (c) => /[\p{L}\p{N}]/u.test(c);
+  const wanted = [...heard].filter(plain).length;
+  let seen = 0;
+  let at = 0;
+  for (const c of text) {
+    if (seen === wanted) break;
+    if (plain(c)) seen += 1;
+    at += c.length;
+  }
+  return [text.slice(0, at), text.slice(at)];
+}
+
+/** Milliseconds from the caller's last word to the first audio of the answer. */
+export function answerTime(latency) {
+  if (!latency || latency.first_sent_ms === null || latency.first_sent_ms === undefined) return null;
+  return (latency.end_of_turn_ms ?? 0) + latency.first_sent_ms;
+}
+
+export const latencyOf = (turn) => turn.latencies ?? turn.latency ?? {};
+
+/** One turn. With `seek`, its time is a button that plays from there. While a call is `live`, what was not heard yet may
+    still be. */
+export function turnLine(turn, { seek, fresh, live } = {}) {
+  const caller = turn.speaker === 'caller';
+  const at = length((turn.at_ms ?? 0) / 1000);
+  const [heard, cut] = caller ? [turn.said, ''] : cutPart(turn.said, turn.heard);
+  const waited = caller ? null : answerTime(latencyOf(turn));
+  return h('li', { class: `turn ${caller ? 'caller' : 'bot'} ${fresh ? 'fresh' : ''}`, data: { n: turn.n } },
+    seek ? h('button', { type: 'button', class: 'at', 'aria-label': `Play from ${at}`, onclick: () => seek(turn) }, at) : h('span', { class: 'at' }, at),
+    h('div', { class: 'bubble' },
+      h('div', { class: 'name' }, caller ? 'Caller' : 'Receptionist'),
+      h('span', null, heard),
+      cut && (live && !turn.interrupted ? h('span', { class: 'pending' }, cut) : [h('span', { class: 'unseen' }, ' (not heard: '), h('del', null, cut), h('span', { class: 'unseen' }, ')')])),
+    (waited !== null || turn.interrupted) && h('div', { class: 'under' },
+      turn.interrupted && pill('interrupted', 'warn'),
+      waited !== null && h('span', { class: 'num' }, `answered after ${millis(waited)}`)));
+}
+
+const QUIET = /^(stt\.|tts\.(?!fallback)|llm\.(?!fallback)|turn\.|stream\.|call\.seeded)/;
+
+/** Whether an event belongs between the lines of a conversation. */
+export const worthShowing = (code) => !QUIET.test(code ?? '');

@@ -1,0 +1,455 @@
+//! What staff do to calls while they happen, and calls that they place.
+
+use crate::support::{Desk, barbershop};
+use awc::http::{Method, StatusCode};
+use bytes::Bytes;
+use frontdesk::api::secret::fingerprint;
+use frontdesk::domain::call::{CallKind, CallStatus, Direction, EndReason};
+use frontdesk::domain::ids::CallSid;
+use frontdesk::domain::staff::Scope;
+use frontdesk::domain::time::UnixMillis;
+use frontdesk::sim::caller::callee::{Reaction, Rung, ring};
+use frontdesk::sim::caller::run_call;
+use frontdesk::sim::faults::Service;
+use frontdesk::sim::script::Script;
+use frontdesk::sim::vendors::VendorsConfig;
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Longer than anything here may take.
+const LONG: Duration = Duration::from_secs(30);
+
+/// Somebody with a key.
+struct Staff {
+    http: awc::Client,
+    base: String,
+    key: String,
+}
+
+impl Staff {
+    async fn of(desk: &Desk, scope: Scope) -> Self {
+        let key = format!("fd_test_{:032x}", rand::random::<u128>());
+        desk.db().add_key("test".into(), fingerprint(&key), scope, UnixMillis(1)).await.expect("a key");
+        let http = awc::Client::builder().timeout(LONG).finish();
+        Self { http, base: desk.stack().base_url.clone(), key }
+    }
+
+    fn request(&self, method: Method, path: &str) -> awc::ClientRequest {
+        self.http
+            .request(method, format!("{}{path}", self.base))
+            .insert_header(("Authorization", format!("Bearer {}", self.key)))
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let (status, body, _) = self.ask_if(method, path, body, None).await;
+        (status, body)
+    }
+
+    /// The status, the body and the tag.
+    async fn ask_if(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        tag: Option<&str>,
+    ) -> (StatusCode, Value, Option<String>) {
+        let mut request = self.request(method, path);
+        if let Some(tag) = tag {
+            request = request.insert_header(("If-Match", tag));
+        }
+        let sent = match body {
+            Some(body) => request.send_json(&body).await,
+            None => request.send().await,
+        };
+        let mut answer = sent.expect("an answer");
+        let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let bytes = answer.body().await.expect("a body");
+        (answer.status(), serde_json::from_slice(&bytes).unwrap_or(Value::Null), tag)
+    }
+
+    async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    async fn order(&self, sid: &str, what: &str, body: Value) {
+        let (status, answer) = self.post(&format!("/api/live/{sid}/{what}"), body).await;
+        assert_eq!((status, &answer["callSid"]), (StatusCode::OK, &json!(sid)), "{answer}");
+    }
+
+    async fn watch(&self, last: Option<&str>) -> Events {
+        let mut request = self.request(Method::GET, "/api/stream");
+        if let Some(last) = last {
+            request = request.insert_header(("Last-Event-ID", last));
+        }
+        let answer = request.send().await.expect("a stream");
+        assert_eq!(answer.status(), StatusCode::OK);
+        Events { body: Box::pin(answer), text: String::new() }
+    }
+}
+
+/// Server-sent events as they come.
+struct Events {
+    body: std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, awc::error::PayloadError>>>>,
+    text: String,
+}
+
+impl Events {
+    /// The next event: id, name, data. None at the end.
+    async fn next(&mut self) -> Option<(String, String, Value)> {
+        loop {
+            while let Some((block, rest)) = self.text.split_once("\n\n") {
+                let field = |name: &str| {
+                    block.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim().to_owned())
+                };
+                let event = field("id:").zip(field("event:")).zip(field("data:"));
+                self.text = rest.to_owned();
+                if let Some(((id, event), data)) = event {
+                    return Some((id, event, serde_json::from_str(&data).expect("JSON")));
+                }
+            }
+            let bytes = timeout(LONG, self.body.next()).await.expect("an event in time")?.ok()?;
+            self.text.push_str(std::str::from_utf8(&bytes).expect("UTF-8"));
+        }
+    }
+
+    /// The next event of which this holds.
+    async fn wait(&mut self, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let (_, event, data) = self.next().await.expect("the stream goes on");
+            if event == name && holds(&data) {
+                return data;
+            }
+        }
+    }
+}
+
+fn script(text: &str) -> Script {
+    Script::parse(text).unwrap_or_else(|error| panic!("bad script: {error}"))
+}
+
+fn is_turn(data: &Value, speaker: &str, words: &str) -> bool {
+    data["speaker"] == speaker && data["heard"].as_str().is_some_and(|heard| heard.contains(words))
+}
+
+#[actix::test]
+async fn staff_watch_a_call_and_take_part_in_it() {
+    let desk = Desk::open().await;
+    let staff = Staff::of(&desk, Scope::Call).await;
+    let mut events = staff.watch(None).await;
+    let caller = desk.stack().caller();
+    let talk = script(
+        r#"
+        name = "watched"
+        [[step]]
+        wait_for = "greeting"
+        [[step]]
+        wait_for = { heard = "this is ann the owner" }
+        [[step]]
+        pause_ms = 1500
+        [[step]]
+        say = "What are your opening hours?"
+        [[step]]
+        wait_for = { heard = "see you soon" }
+        [[step]]
+        expect_end = "hangup"
+        "#,
+    );
+    let call = actix_rt::spawn(async move { run_call(&caller, &talk).await });
+    let began = events.wait("call", |data| data["state"] == "live").await;
+    assert_eq!(began["phone_number"], "+12025550143");
+    assert_eq!((&began["direction"], &began["muted"]), (&json!("inbound"), &json!(false)));
+    let sid = began["call_sid"].as_str().unwrap().to_owned();
+    let (_, list) = staff.ask(Method::GET, "/api/live", None).await;
+    assert_eq!(list["items"][0]["call_sid"], sid.as_str());
+    events.wait("turn", |turn| is_turn(turn, "bot", "Corner Cut")).await;
+
+    staff.order(&sid, "say", json!({ "text": "This is Ann, the owner." })).await;
+    events.wait("turn", |turn| is_turn(turn, "bot", "This is Ann, the owner.")).await;
+    staff.order(&sid, "mute", json!({ "muted": true })).await;
+    assert_eq!(events.wait("call", |call| call["muted"] == true).await["call_sid"], sid.as_str());
+    let asked = events.wait("turn", |turn| is_turn(turn, "caller", "opening hours")).await;
+    // A bot that may speak answers within a second or two.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let turns = desk.db().turns(CallSid::from(sid.as_str())).await.unwrap();
+    assert!(
+        turns.iter().all(|turn| asked["n"].as_u64().is_some_and(|n| u64::from(turn.n) <= n)
+            || turn.speaker.as_str() == "caller"),
+        "{turns:?}"
+    );
+    staff.order(&sid, "mute", json!({ "muted": false })).await;
+    let answer = events
+        .wait("turn", |turn| turn["speaker"] == "bot" && turn["n"].as_u64() > asked["n"].as_u64())
+        .await;
+    assert!(!answer["said"].as_str().unwrap().is_empty());
+
+    staff.order(&sid, "end", json!({ "goodbye": true })).await;
+    assert_eq!(events.wait("ended", |data| data["call_sid"] == sid.as_str()).await["end_reason"], "ended");
+    let call = desk.after(call.await.unwrap()).await;
+    assert!(call.report.violations.count == 0 && call.report.failures.is_empty(), "{}", call.report);
+    assert_eq!(call.overview.end_reason, Some(EndReason::Ended));
+    for code in ["staff.say", "staff.muted", "staff.unmuted", "staff.end"] {
+        call.has_event(code);
+    }
+    for what in ["end", "transfer", "say", "mute"] {
+        let body = match what {
+            "say" => json!({ "text": "x" }),
+            "mute" => json!({ "muted": true }),
+            "transfer" => json!({ "number": "+12025550188" }),
+            _ => json!({}),
+        };
+        let (status, problem) = staff.post(&format!("/api/live/{sid}/{what}"), body).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{what}: {problem}");
+    }
+    desk.close().await;
+}
+
+#[actix::test]
+async fn staff_put_a_caller_through_to_whom_they_name() {
+    let desk = Desk::open().await;
+    let staff = Staff::of(&desk, Scope::Call).await;
+    let mut events = staff.watch(None).await;
+    let caller = desk.stack().caller();
+    let talk = script(
+        "name = \"put through\"\nperson = \"answers\"\n[[step]]\nwait_for = \"greeting\"\n[[step]]\nexpect_end = \"dial\"\n",
+    );
+    let call = actix_rt::spawn(async move { run_call(&caller, &talk).await });
+    let began = events.wait("call", |data| data["state"] == "live").await;
+    let path = format!("/api/live/{}/transfer", began["call_sid"].as_str().unwrap());
+    events.wait("turn", |turn| is_turn(turn, "bot", "Corner Cut")).await;
+    for (body, status) in [
+        (json!({}), StatusCode::BAD_REQUEST),
+        (json!({ "number": "+33142345678" }), StatusCode::BAD_REQUEST),
+        (json!({ "number": "555" }), StatusCode::BAD_REQUEST),
+        (json!({ "number": "+1 202 555 0188" }), StatusCode::OK),
+    ] {
+        let (got, answer) = staff.post(&path, body.clone()).await;
+        assert_eq!(got, status, "{body}: {answer}");
+        if status == StatusCode::BAD_REQUEST {
+            assert_eq!(answer["errors"][0]["field"], "number");
+        }
+    }
+    let call = desk.after(call.await.unwrap()).await;
+    assert_eq!(call.report.dials[0].numbers, ["+12025550188"]);
+    assert_eq!(call.overview.end_reason, Some(EndReason::Transferred));
+    desk.close().await;
+}
+
+#[actix::test]
+async fn a_watcher_is_told_what_it_cannot_know_and_when_to_go() {
+    let desk = Desk::open().await;
+    let staff = Staff::of(&desk, Scope::Read).await;
+    let mut events = staff.watch(Some("00000000-17")).await;
+    let (id, event, data) = events.next().await.unwrap();
+    assert_eq!((event.as_str(), &data["reason"]), ("resync", &json!("gap")));
+    let mut again = staff.watch(Some(&id)).await;
+    desk.stack().server.feed.close();
+    assert_eq!(again.next().await.unwrap().1, "closing", "no gap");
+    assert!(again.next().await.is_none());
+    let refused = staff.request(Method::GET, "/api/stream").send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let stranger = staff.http.get(format!("{}/api/stream", staff.base)).send().await.unwrap();
+    assert_eq!(stranger.status(), StatusCode::UNAUTHORIZED);
+    let (status, _) = staff.post("/api/live/CA1/end", json!({})).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    desk.close().await;
+}
+
+/// Places a call and lets the telephone ring.
+async fn place(desk: &Desk, staff: &Staff, body: Value, reaction: Reaction) -> (String, Rung) {
+    let mut created = desk.stack().vendors.calls.created();
+    let caller = desk.stack().caller();
+    let rung = actix_rt::spawn(async move {
+        let call = timeout(LONG, created.recv()).await.expect("in time").expect("a call");
+        ring(&caller, &call, reaction).await
+    });
+    let (status, answer) = staff.post("/api/calls/outbound", body).await;
+    assert_eq!((status, &answer["success"]), (StatusCode::CREATED, &json!(true)), "{answer}");
+    (answer["callSid"].as_str().unwrap().to_owned(), rung.await.unwrap())
+}
+
+#[actix::test]
+async fn a_placed_call_says_why_it_was_placed() {
+    let desk = Desk::open().await;
+    let staff = Staff::of(&desk, Scope::Call).await;
+    let talk = script(
+        r#"
+        name = "rung"
+        [[step]]
+        wait_for = "greeting"
+        expect_heard = ["calling about your appointment tomorrow"]
+        [[step]]
+        say = "Yes, what are your opening hours?"
+        [[step]]
+        wait_for = "reply"
+        [[step]]
+        say = "That is all, goodbye."
+        [[step]]
+        expect_end = "hangup"
+        "#,
+    );
+    let body = json!({
+        "to": "+1 (202) 555-0143", "purpose": "your appointment tomorrow", "context": "prefers mornings",
+    });
+    let (sid, rung) = place(&desk, &staff, body, Reaction::Answers(Box::new(talk))).await;
+    assert_eq!(rung.failures, Vec::<String>::new());
+    let report = rung.report.expect("somebody answered");
+    assert_eq!(report.call_sid, sid);
+    let call = desk.after(report).await;
+    call.is_sound();
+    assert_eq!(call.overview.facts.direction, Direction::Outbound);
+    assert_eq!(call.overview.facts.caller.label(), "+12025550143");
+    assert_eq!(call.overview.end_reason, Some(EndReason::Completed));
+    let asked = desk.stack().vendors.faults.seen(Service::Openai);
+    assert!(asked.iter().any(|seen| format!("{seen:?}").contains("prefers mornings")), "{asked:?}");
+    desk.close().await;
+}
+
+#[actix::test]
+async fn nobody_answers_and_ceilings_hold() {
+    let desk = Desk::with(barbershop(), VendorsConfig::default(), |config| {
+        config.outbound.per_destination = 1;
+    })
+    .await;
+    let staff = Staff::of(&desk, Scope::Call).await;
+    let (sid, rung) = place(&desk, &staff, json!({ "to": "+12025550143" }), Reaction::Ends("busy")).await;
+    assert_eq!(rung.failures, Vec::<String>::new());
+    let sid = CallSid::from(sid.as_str());
+    desk.ended(&sid).await;
+    let call = desk.db().call_overview(sid).await.unwrap().unwrap();
+    assert_eq!((call.status, call.end_reason), (CallStatus::Busy, Some(EndReason::Busy)));
+    assert_eq!(call.facts.direction, Direction::Outbound);
+
+    let mut again = staff
+        .request(Method::POST, "/api/calls/outbound")
+        .send_json(&json!({ "to": "+12025550143" }))
+        .await
+        .unwrap();
+    assert_eq!(again.status(), StatusCode::TOO_MANY_REQUESTS, "{:?}", again.body().await);
+    assert!(again.headers().contains_key("retry-after"));
+    for to in ["+33142345678", "+19002345678", "+12025550100", "2025550143", "nobody"] {
+        let (status, problem) = staff.post("/api/calls/outbound", json!({ "to": to })).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{to}: {problem}");
+        assert_eq!(problem["errors"][0]["field"], "to");
+    }
+    assert_eq!(desk.stack().vendors.calls.all().len(), 1, "nothing else was placed");
+    desk.close().await;
+}
+
+#[actix::test]
+async fn a_changed_profile_is_heard_in_the_next_call() {
+    let desk = Desk::open().await;
+    let staff = Staff::of(&desk, Scope::Admin).await;
+    let talk = "name = \"greeted\"\n[[step]]\nwait_for = \"greeting\"\n[[step]]\nhang_up = true\n";
+    assert_eq!(desk.call(talk).await.times_heard("welcome to the new shop"), 0);
+    let (_, mut profile, tag) = staff.ask_if(Method::GET, "/api/profile", None, None).await;
+    profile["hours"]["monday"] = json!({ "open": "25:00", "close": "26:00" });
+    let (status, problem) = staff.ask(Method::PUT, "/api/profile", Some(profile.clone())).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(problem["errors"][0]["field"], "hours.monday.open", "{problem}");
+    profile["hours"]["monday"] = json!("closed");
+    profile["greeting"] = json!("Welcome to the new shop.");
+    let put = |tag: Option<String>| {
+        let (staff, profile) = (&staff, profile.clone());
+        async move { staff.ask_if(Method::PUT, "/api/profile", Some(profile), tag.as_deref()).await }
+    };
+    let (status, answer, new_tag) = put(tag.clone()).await;
+    assert_eq!((status, &answer["greeting"]), (StatusCode::OK, &profile["greeting"]), "{answer}");
+    assert_eq!(put(tag).await.0, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(put(new_tag).await.0, StatusCode::OK);
+    assert_eq!(desk.call(talk).await.times_heard("welcome to the new shop"), 1);
+    desk.close().await;
+}
+
+#[actix::test]
+async fn a_changed_setting_holds_for_the_next_call() {
+    let desk = Desk::open().await;
+    let staff = Staff::of(&desk, Scope::Admin).await;
+    for (wrong, field) in [
+        (json!({ "call.idle_prompt_ms": 1 }), "call.idle_prompt_ms"),
+        (json!({ "call.filler_ms": 50_000 }), "call.filler_ms"),
+        (json!({ "twilio.auth_token": "x" }), "twilio.auth_token"),
+        (json!({ "call.nothing": null }), "call.nothing"),
+    ] {
+        let (status, problem) = staff.ask(Method::PATCH, "/api/settings", Some(wrong.clone())).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}: {problem}");
+        assert_eq!(problem["errors"][0]["field"], field);
+    }
+    let change = json!({ "call.idle_prompt_ms": 1_200, "call.idle_prompts": 1 });
+    let (status, settings) = staff.ask(Method::PATCH, "/api/settings", Some(change)).await;
+    assert_eq!(status, StatusCode::OK, "{settings}");
+    let of = |settings: &Value, name: &str| {
+        settings["items"].as_array().unwrap().iter().find(|s| s["name"] == name).unwrap().clone()
+    };
+    let prompts = of(&settings, "call.idle_prompts");
+    assert_eq!((&prompts["value"], &prompts["configured"]), (&json!(1), &json!(2)));
+    assert_eq!(prompts["source"], "staff");
+    let silent = desk
+        .call("name = \"silent\"\n[[step]]\nwait_for = \"greeting\"\n[[step]]\nexpect_end = \"hangup\"\nwithin_ms = 12000\n")
+        .await;
+    assert_eq!(silent.overview.end_reason, Some(EndReason::Silence));
+    let back = json!({ "call.idle_prompts": null });
+    let (_, settings) = staff.ask(Method::PATCH, "/api/settings", Some(back)).await;
+    assert_eq!(of(&settings, "call.idle_prompts")["source"], "configuration");
+    desk.close().await;
+}
+
+#[actix::test]
+async fn a_browser_calls_with_a_token_of_its_own() {
+    let desk = Desk::open().await;
+    let staff = Staff::of(&desk, Scope::Call).await;
+    let (status, test) = staff.post("/api/test-calls", json!({})).await;
+    assert_eq!(status, StatusCode::CREATED, "{test}");
+    let field = |name: &str| test[name].as_str().unwrap().to_owned();
+    let (token, url, sid) = (field("token"), field("stream_url"), field("call_sid"));
+    let start = json!({
+        "event": "start", "sequenceNumber": "1", "streamSid": "MZtest",
+        "start": {
+            "accountSid": "browser", "callSid": sid, "streamSid": "MZtest", "tracks": ["inbound"],
+            "customParameters": { "token": token },
+            "mediaFormat": { "encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1 },
+        },
+    });
+    let silence = json!({
+        "event": "media", "streamSid": "MZtest", "sequenceNumber": "2",
+        "media": { "track": "inbound", "chunk": "1", "timestamp": "0", "payload": "/".repeat(213) + "w==" },
+    });
+    // Somebody without a credential, and another site's page.
+    let other = Staff::of(&desk, Scope::Call).await;
+    assert!(staff.http.ws(&url).connect().await.is_err());
+    let page = staff.http.ws(&url).set_header("Authorization", format!("Bearer {}", staff.key));
+    assert!(page.set_header("Origin", "https://evil.example").connect().await.is_err());
+    // Somebody else's token, the right one, and the same one again.
+    for (who, heard) in [(&other, false), (&staff, true), (&staff, false)] {
+        let ws = who.http.ws(&url).set_header("Authorization", format!("Bearer {}", who.key));
+        let (_, mut socket) = ws.connect().await.expect("the handshake");
+        let text = |value: &Value| awc::ws::Message::Text(value.to_string().into());
+        socket
+            .send(text(&json!({ "event": "connected", "protocol": "Call", "version": "1.0.0" })))
+            .await
+            .unwrap();
+        socket.send(text(&start)).await.unwrap();
+        let mut got = false;
+        let deadline = tokio::time::Instant::now() + LONG;
+        while tokio::time::Instant::now() < deadline && !got {
+            if socket.send(text(&silence)).await.is_err() {
+                break;
+            }
+            match timeout(Duration::from_millis(20), socket.next()).await {
+                Ok(Some(Ok(awc::ws::Frame::Text(text)))) => {
+                    got = text.windows(7).any(|w| w == b"\"media\"");
+                }
+                Ok(Some(Ok(awc::ws::Frame::Close(_))) | None | Some(Err(_))) => break,
+                Ok(Some(Ok(_))) | Err(_) => {}
+            }
+        }
+        assert_eq!(got, heard);
+    }
+    // The page is gone, and so is the call: nobody asks how to go on.
+    let sid = CallSid::from(sid.as_str());
+    desk.ended(&sid).await;
+    let call = desk.db().call_overview(sid).await.unwrap().unwrap();
+    assert_eq!((call.facts.kind, call.end_reason), (CallKind::Browser, Some(EndReason::Completed)));
+    desk.close().await;
+}
