@@ -187,9 +187,9 @@ fn chart_of(subject: Subject, labels: Vec<String>, buckets: &[ActivityBucket]) -
             Shape::Lines,
             Unit::Millis,
             vec![
-                timed("Answer, 95 %", Tone::Third, 4, 0.95),
-                timed("Answer, median", Tone::Main, 4, 0.5),
-                timed("Model's first word, median", Tone::Fourth, 1, 0.5),
+                timed("95 %", Tone::Third, 4, 0.95),
+                timed("Median", Tone::Main, 4, 0.5),
+                timed("Model, median", Tone::Fourth, 1, 0.5),
                 timed("End of turn, median", Tone::Fifth, 0, 0.5),
             ],
             "No answer was timed in this time",

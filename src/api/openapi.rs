@@ -80,7 +80,11 @@ impl Document {
 
     /// The methods that an address takes; empty if there is no such address.
     fn methods(&self, path: &str) -> Vec<&Method> {
-        let found = self.routes.iter().filter(|(route, _)| route.is_match(path));
+        // An address that is written out is not also an id in another one.
+        let written_out = self.routes.iter().any(|(route, _)| route.pattern() == Some(path));
+        let found = self.routes.iter().filter(|(route, _)| {
+            if written_out { route.pattern() == Some(path) } else { route.is_match(path) }
+        });
         found.flat_map(|(_, methods)| methods).map(|(method, _)| method).collect()
     }
 

@@ -1,6 +1,7 @@
 //! The writer, the calls and the customers, on SQLite, and on PostgreSQL too where `TEST_POSTGRES_URL` names a server
 //! on which databases may be made.
 
+mod access;
 mod calls;
 mod support;
 mod writer;

@@ -6,11 +6,11 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Width and height, in the units of the image; it is scaled to the page.
-const SIZE: (u32, u32) = (720, 300);
+const SIZE: (u32, u32) = (560, 260);
 /// Most labels below the chart; others are left out evenly.
-const MOST_LABELS: usize = 9;
+const MOST_LABELS: usize = 7;
 /// Width of a letter of the legend, roughly; the image has no font of its own to measure with.
-const LETTER: i32 = 7;
+const LETTER: i32 = 8;
 
 /// The page that a chart stands on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,7 +180,7 @@ pub fn draw(chart: &Chart, theme: Theme) -> Result<String, NotDrawn> {
         if highest <= 0.0 || chart.labels.is_empty() {
             say_nothing(&root, chart.nothing, theme)?;
         } else {
-            let (legend, rest) = root.split_vertically(28);
+            let (legend, rest) = root.split_vertically(30);
             draw_legend(&legend, chart, theme)?;
             draw_values(&rest, chart, ceiling(highest), theme)?;
         }
@@ -196,19 +196,19 @@ fn words(size: i32, theme: Theme, at: Pos) -> TextStyle<'static> {
 fn say_nothing(area: &Area<'_>, text: &str, theme: Theme) -> Result<(), NotDrawn> {
     let (width, height) = area.dim_in_pixel();
     let middle = (i32::try_from(width / 2).unwrap_or(0), i32::try_from(height / 2).unwrap_or(0));
-    area.draw(&Text::new(text.to_owned(), middle, words(15, theme, Pos::new(HPos::Center, VPos::Center))))
+    area.draw(&Text::new(text.to_owned(), middle, words(19, theme, Pos::new(HPos::Center, VPos::Center))))
         .map_err(not_drawn)
 }
 
 fn draw_legend(area: &Area<'_>, chart: &Chart, theme: Theme) -> Result<(), NotDrawn> {
-    let mut x = 50;
+    let mut x = 30;
     for series in &chart.series {
         let square = Rectangle::new([(x, 8), (x + 11, 19)], theme.colour(series.tone).filled());
         area.draw(&square).map_err(not_drawn)?;
-        let style = words(13, theme, Pos::new(HPos::Left, VPos::Center));
+        let style = words(17, theme, Pos::new(HPos::Left, VPos::Center));
         area.draw(&Text::new(series.name.clone(), (x + 17, 14), style)).map_err(not_drawn)?;
         let letters = i32::try_from(series.name.chars().count()).unwrap_or(0);
-        x = x.saturating_add(38).saturating_add(letters.saturating_mul(LETTER));
+        x = x.saturating_add(40).saturating_add(letters.saturating_mul(LETTER));
     }
     Ok(())
 }
@@ -222,8 +222,8 @@ fn draw_values(area: &Area<'_>, chart: &Chart, top: f64, theme: Theme) -> Result
     let mut plot = ChartBuilder::on(area)
         .margin_right(8)
         .margin_top(6)
-        .x_label_area_size(26)
-        .y_label_area_size(50)
+        .x_label_area_size(30)
+        .y_label_area_size(60)
         .build_cartesian_2d(0.0..column(chart.labels.len()), 0.0..top)
         .map_err(not_drawn)?;
     plot.configure_mesh()
@@ -231,7 +231,7 @@ fn draw_values(area: &Area<'_>, chart: &Chart, top: f64, theme: Theme) -> Result
         .x_labels(0)
         .y_labels(5)
         .y_label_formatter(&|value| chart.unit.text(*value))
-        .label_style(words(12, theme, Pos::new(HPos::Right, VPos::Center)))
+        .label_style(words(16, theme, Pos::new(HPos::Right, VPos::Center)))
         .bold_line_style(theme.line())
         .light_line_style(TRANSPARENT)
         .axis_style(theme.line())
@@ -250,7 +250,7 @@ fn draw_labels(area: &Area<'_>, plot: &Plot<'_, '_>, chart: &Chart, theme: Theme
     let (left, above) = area.get_base_pixel();
     for (i, label) in chart.labels.iter().enumerate().step_by(every) {
         let (x, y) = plot.backend_coord(&(column(i) + 0.5, 0.0));
-        let style = words(12, theme, Pos::new(HPos::Center, VPos::Top));
+        let style = words(16, theme, Pos::new(HPos::Center, VPos::Top));
         area.draw(&Text::new(label.clone(), (x - left, y - above + 8), style)).map_err(not_drawn)?;
     }
     Ok(())

@@ -31,9 +31,9 @@ export const latencyOf = (turn) => turn.latencies ?? turn.latency ?? {};
 
 /** One turn. With `seek`, its time is a button that plays from there. While a call is `live`, what was not heard yet may
     still be. */
-export function turnLine(turn, { seek, fresh, live } = {}) {
+export function turnLine(turn, { seek, start, fresh, live } = {}) {
   const caller = turn.speaker === 'caller';
-  const at = length((turn.at_ms ?? 0) / 1000);
+  const at = length((start ?? turn.at_ms ?? 0) / 1000);
   const [heard, cut] = caller ? [turn.said, ''] : cutPart(turn.said, turn.heard);
   const waited = caller ? null : answerTime(latencyOf(turn));
   return h('li', { class: `turn ${caller ? 'caller' : 'bot'} ${fresh ? 'fresh' : ''}`, data: { n: turn.n } },
@@ -47,7 +47,16 @@ export function turnLine(turn, { seek, fresh, live } = {}) {
       waited !== null && h('span', { class: 'num' }, `answered after ${millis(waited)}`)));
 }
 
-const QUIET = /^(stt\.|tts\.(?!fallback)|llm\.(?!fallback)|turn\.|stream\.|call\.seeded)/;
+const NOTES = {
+  'recording.started': 'The recording began', 'tts.fallback': 'Another voice took over', 'llm.fallback': 'Another model took over', 'llm.failed': 'The model failed',
+  'stt.lost': 'The recogniser was lost', 'stt.reconnected': 'The recogniser is back', 'call.resumed': 'The call came back', 'call.digit': 'A key was pressed', 'card.masked': 'A card number was taken out',
+  'call.spend_cap': 'The call has cost as much as it may', 'staff.say': 'Staff had a sentence said', 'staff.muted': 'Staff silenced the receptionist', 'staff.unmuted': 'Staff let the receptionist speak again',
+  'staff.transfer': 'Staff put the caller through', 'staff.end': 'Staff ended the call', 'call.suspended': 'The connection broke', 'tool.timeout': 'A look-up took too long',
+};
+const TOOLS = { check_availability: 'Looked for free times', book_appointment: 'Booked an appointment', collect_customer_info: 'Noted who is calling', get_business_info: 'Looked something up', take_message: 'Took a message', transfer_to_human: 'Puts the caller through', end_call: 'Ends the call' };
 
-/** Whether an event belongs between the lines of a conversation. */
-export const worthShowing = (code) => !QUIET.test(code ?? '');
+/** What an event is in a conversation, for people; none if it is only for those who look for faults. */
+export function noteText({ code, detail }) {
+  if (code === 'tool.finished') return TOOLS[detail?.tool ?? detail?.name] ?? null;
+  return NOTES[code] ?? null;
+}

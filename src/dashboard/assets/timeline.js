@@ -4,14 +4,47 @@ import { button, h, icon, select, svg } from './ui.js';
 import { length } from './words.js';
 import { cutPart } from './talk.js';
 
-/** When each turn ends, as far as it can be known: the next turn's beginning, or the time its words take. */
-export function spans(turns, total) {
+/** Loudness below which a side is silent, of 1. */
+const QUIET = 0.06;
+
+/** The first and the last moment, ms, at which a side is heard between two others; none if it is not. */
+function sounding(wave, side, from, to) {
+  const peaks = wave?.[side] ?? [];
+  const each = peaks.length ? wave.duration_ms / peaks.length : 0;
+  const first = Math.max(0, Math.floor((from - wave?.offset_ms) / each));
+  const last = Math.min(peaks.length - 1, Math.floor((to - wave?.offset_ms) / each));
+  let start = null;
+  let end = null;
+  for (let i = first; i <= last; i += 1) {
+    if (peaks[i] < QUIET) continue;
+    start ??= i;
+    end = i + 1;
+  }
+  return start === null ? null : [start * each + wave.offset_ms, end * each + wave.offset_ms];
+}
+
+/** When each turn was spoken: `[{turn, start, end}]`, ms. A turn's own time is when it was decided: after the caller's
+    words, before the bot's. The recording says more exactly; without one, it is the time that so many letters take. */
+export function spans(turns, total, wave, latencyOf) {
+  const taken = { caller: 0, bot: 0 };
   return turns.map((turn, i) => {
-    const start = turn.at_ms ?? 0;
-    const text = turn.speaker === 'caller' ? turn.said : (cutPart(turn.said, turn.heard)[0] || turn.said);
-    const spoken = Math.max(600, (text ?? '').length * 62);
-    const next = turns[i + 1]?.at_ms ?? total;
-    return { turn, start, end: Math.min(total, Math.max(start + 300, Math.min(start + spoken, next))) };
+    const at = turn.at_ms ?? 0;
+    const caller = turn.speaker === 'caller';
+    const text = caller ? turn.said : (cutPart(turn.said, turn.heard)[0] || turn.said);
+    const long = Math.max(500, (text ?? '').length * 65);
+    let from = taken[turn.speaker];
+    let to = at;
+    if (!caller) {
+      from = Math.max(from, at);
+      to = turns.slice(i + 1).find((next) => next.speaker === 'bot')?.at_ms ?? total;
+      if (to <= from) to = from + long;
+    }
+    const guess = caller ? [Math.max(from, at - 700 - long), at - 500] : [from + (latencyOf(turn).first_sent_ms ?? 0), from + (latencyOf(turn).first_sent_ms ?? 0) + long];
+    const heard = sounding(wave, turn.speaker, from, caller ? to : Math.min(to, guess[1] + 4000));
+    const [start, end] = heard ?? guess;
+    const span = { turn, start: Math.min(total, Math.max(0, start)), end: Math.min(total, Math.max(start + 250, end)) };
+    taken[turn.speaker] = span.end;
+    return span;
   });
 }
 
@@ -27,15 +60,14 @@ function step(seconds) {
   return [1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find((s) => seconds / s <= 9) ?? 900;
 }
 
-/** `wave`: {offset_ms, duration_ms, caller: [0..1], bot: [0..1]} or null; `audio`: address or null. */
-export function timeline({ turns, events, total, wave, audio, onTurn, signal }) {
+/** `parts`: the turns' spans. `wave`: {offset_ms, duration_ms, caller: [0..1], bot: [0..1]} or null; `audio`: address or null. */
+export function timeline({ parts, events, total, wave, audio, onTurn, signal }) {
   const at = (ms) => `${((ms / total) * 100).toFixed(3)}%`;
   const place = (ms, end) => ({ left: at(ms), width: end === undefined ? undefined : at(Math.max(1, end - ms)) });
   const dressed = (tag, props, ms, end, ...children) => {
     const css = Object.fromEntries(Object.entries(place(ms, end)).filter(([, v]) => v));
     return h(tag, { ...props, css }, ...children);
   };
-  const parts = spans(turns, total);
   const offset = wave?.offset_ms ?? 0;
 
   const lane = (name, label) => {

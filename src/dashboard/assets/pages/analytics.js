@@ -29,7 +29,7 @@ export default async function page(view, { query, signal }) {
     from.value = range.from;
     to.value = range.to;
     clear(charts, CHARTS.map(([name, title, text]) => {
-      const image = h('img', { class: 'chart', alt: `${title}: ${text}, ${range.from} to ${range.to}`, width: 720, height: 300, src: address(`/api/charts/${name}.svg`, { ...range, theme: dark() ? 'dark' : 'light' }) });
+      const image = h('img', { class: 'chart', alt: `${title}: ${text}, ${range.from} to ${range.to}`, width: 560, height: 260, src: address(`/api/charts/${name}.svg`, { ...range, theme: dark() ? 'dark' : 'light' }) });
       const holder = h('div', { class: 'chart-box' }, image);
       image.addEventListener('error', () => clear(holder, failed({ message: 'The chart cannot be drawn at the moment.' }, draw)));
       return card(title, [h('p', { class: 'muted small' }, text), holder]);

@@ -160,7 +160,9 @@ function draw(state, days, appointments, offs, reload, write) {
   });
   const node = h('div', { class: `card calendar ${state.mode}` }, h('div', { class: 'cal-scroll', tabindex: '-1' },
     h('div', { class: 'cal-inner', css: { '--columns': columns.length } }, h('div', { class: 'cal-hours', css: { height: `${y(last)}px` } }, hourLabels), columnNodes)));
-  return { node, focusAt: y(Math.min(...times, minuteNow() > first && days.includes(today) ? minuteNow() : last, open[0]?.open ?? first)) };
+  const worth = times.length ? [...times] : [open[0]?.open ?? first];
+  if (days.includes(today) && minuteNow() > first) worth.push(minuteNow());
+  return { node, focusAt: y(Math.min(...worth)) };
 }
 
 const localDate = (time) => (time ?? '').slice(0, 10);

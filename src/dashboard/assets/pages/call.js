@@ -4,7 +4,7 @@ import { get, may, remove } from '../api.js';
 import { attempt, button, card, clear, confirm, empty, fillFrom, h, head, pill, segments } from '../ui.js';
 import { TONES, clockSeconds, count, full, length, millis, money, phone, plain } from '../words.js';
 import { answerTime, latencyOf, turnLine } from '../talk.js';
-import { timeline, waterfall } from '../timeline.js';
+import { spans, timeline, waterfall } from '../timeline.js';
 import { caller, outcomes } from './calls.js';
 
 const all = async (path, signal) => {
@@ -64,13 +64,15 @@ function show({ call, turns, events, cost, wave: rawWave, understood }, signal, 
     line?.classList.add('now');
     if (!quiet) line?.scrollIntoView({ block: 'nearest', behavior: 'smooth' });
   };
-  const axis = timeline({ turns, events: notes, total, wave, audio: recorded ? `/api/calls/${call.id}/recording` : null, signal, onTurn: mark });
+  const parts = spans(turns, total, wave, latencyOf);
+  const startOf = new Map(parts.map(({ turn, start }) => [turn, start]));
+  const axis = timeline({ parts, events: notes, total, wave, audio: recorded ? `/api/calls/${call.id}/recording` : null, signal, onTurn: mark });
   const seek = (turn) => {
-    axis.seek(turn.at_ms ?? 0);
+    axis.seek(startOf.get(turn) ?? 0);
     mark(turn);
     axis.sound?.play().catch(() => null);
   };
-  transcript.append(...turns.map((turn) => turnLine(turn, { seek })));
+  transcript.append(...parts.map(({ turn, start }) => turnLine(turn, { seek, start })));
 
   const waits = turns.map((t) => answerTime(latencyOf(t))).filter((ms) => ms !== null && ms !== undefined).sort((a, b) => a - b);
   const fall = waterfall(turns, latencyOf, seek);

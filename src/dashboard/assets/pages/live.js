@@ -3,7 +3,7 @@
 import { get, may, post } from '../api.js';
 import { announce, attempt, button, clear, confirm, dialog, empty, field, form, h, head, icon, input, navigate, pill } from '../ui.js';
 import { business, length, phone, plain } from '../words.js';
-import { turnLine, worthShowing } from '../talk.js';
+import { noteText, turnLine } from '../talk.js';
 import * as stream from '../stream.js';
 
 const STATES = { ringing: 'Ringing', reserved: 'Connecting', live: 'In progress', suspended: 'Connection lost', transferring: 'With a person', leaving: 'Moving to another server', ending: 'Ending' };
@@ -193,9 +193,10 @@ function showCall(place, call, back) {
     facts: showFacts,
     turn: (turn) => put(turn, true),
     note: (note) => {
-      if (ended || !worthShowing(note.code)) return;
+      const text = noteText(note);
+      if (ended || !text) return;
       const follow = pinned();
-      lines.append(h('li', { class: 'note-line' }, h('span', { class: 'at' }, length((Date.now() - call.started) / 1000)), h('span', null, plain(note.code))));
+      lines.append(h('li', { class: 'note-line' }, h('span', { class: 'at' }, length((Date.now() - call.started) / 1000)), h('span', null, text)));
       if (follow) scroller.scrollTop = scroller.scrollHeight;
     },
     over: (gone) => {
