@@ -7,8 +7,11 @@ use divan::{Bencher, black_box};
 use frontdesk::audio::frame::{Framer, SILENT_FRAME};
 use frontdesk::audio::mulaw;
 use frontdesk::audio::resample::{PcmToMulaw, Resampler};
-use frontdesk::audio::ring::ByteRing;
-use frontdesk::audio::vad::Vad;
+use frontdesk::audio::vad::{Vad, VadState};
+use frontdesk::call::media::Media;
+use frontdesk::call::stt::messages::CallerAudio as _;
+use frontdesk::config::call::CallConfig;
+use frontdesk::config::stt::SttConfig;
 use frontdesk::sim::voice::{Recogniser, VoiceTone, render};
 
 const TEXT: &str = "Hi, I'd like an appointment on Tuesday at 3:30 PM, if that is possible.";
@@ -85,10 +88,24 @@ fn framer(bencher: Bencher, chunk: usize) {
     });
 }
 
+/// The caller's frames through the call's ring, taken 40 ms at a time as the ear does in the middle of speech.
 #[divan::bench]
-fn ring(bencher: Bencher) {
-    let mut ring = ByteRing::new(16_000);
-    bencher.bench_local(|| ring.push(black_box(&SILENT_FRAME)));
+fn caller_ring(bencher: Bencher) {
+    let media = Media::new(&SttConfig::default(), &CallConfig::default());
+    let sound = VadState { voiced: true, loud: true };
+    bencher.counter(BytesCount::new(320_usize)).bench_local(|| {
+        media.hear(black_box(&SILENT_FRAME), sound);
+        media.hear(black_box(&SILENT_FRAME), sound);
+        black_box(media.take(usize::MAX));
+    });
+}
+
+/// The same when nobody takes them: the oldest go.
+#[divan::bench]
+fn caller_ring_that_is_full(bencher: Bencher) {
+    let media = Media::new(&SttConfig::default(), &CallConfig::default());
+    let sound = VadState { voiced: true, loud: true };
+    bencher.counter(BytesCount::new(160_usize)).bench_local(|| media.hear(black_box(&SILENT_FRAME), sound));
 }
 
 #[divan::bench]

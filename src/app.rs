@@ -1,7 +1,10 @@
 //! The server: one function of a configuration and a listener, which production, `demo` and the tests call alike.
 
+mod listen;
 mod live;
+pub mod tls;
 
+use self::listen::Listening;
 use crate::api;
 use crate::api::gate::Gate;
 use crate::api::openapi::Document;
@@ -15,9 +18,11 @@ use crate::call::tts::voices::Voices;
 use crate::config::Config;
 use crate::dashboard;
 use crate::db::{Database, DbHandle, Write};
-use crate::dialogue::phrases;
+use crate::dialogue::{phrases, schema};
+use crate::domain::audit::AuditEvent;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::profile::BusinessProfile;
+use crate::domain::recording::RecordingState;
 use crate::jobs::machine::Settings as JobSettings;
 use crate::jobs::messages::{Stop, Wake};
 use crate::jobs::recordings::House;
@@ -27,7 +32,7 @@ use crate::jobs::summary::Writers;
 use crate::jobs::work::Work;
 use crate::observe::clock::unix_now;
 use crate::observe::feed::{Feed, FeedEvent};
-use crate::provider::http::{self, HttpClients};
+use crate::provider::http::{self, HttpClients, VendorTls};
 use crate::provider::llm::ChatModel;
 use crate::provider::llm::openai::{Limits, OpenAiModel};
 use crate::provider::stt::deepgram::DeepgramStt;
@@ -48,14 +53,14 @@ use actix::{Actor, Addr, Arbiter};
 use actix_web::dev::ServerHandle;
 use actix_web::dev::Service as _;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use anyhow::Context as _;
 use secrecy::SecretString;
-use std::any::Any;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tls::{Certificates, TlsFiles};
 use utoipa_actix_web::AppExt as _;
 
 /// How long a shutdown waits for calls to let go.
@@ -82,6 +87,8 @@ pub struct Server {
     arbiter: Arbiter,
     /// Sees to it that changes are applied.
     keeper: actix_rt::task::JoinHandle<()>,
+    /// Sees to it that the certificate is the one in its files.
+    renewer: Option<actix_rt::task::JoinHandle<()>>,
     jobs: Addr<JobRunner>,
     jobs_arbiter: Arbiter,
     drain: Duration,
@@ -92,7 +99,7 @@ pub struct Server {
 struct Blueprint {
     config: Config,
     profile: Arc<BusinessProfile>,
-    extra_ca: Option<Vec<u8>>,
+    tls: VendorTls,
     db: DbHandle,
     feed: Feed,
     recorder: Option<Recorder>,
@@ -109,7 +116,9 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
         secrets.push(SecretString::from(random_secret()));
     }
     let tokens = Tokens::new(&secrets);
-    let extra_ca = trusted(&config)?;
+    let tls = vendor_tls(&config)?;
+    let certificates = open_certificates(&config).await?;
+    let public_tls = certificates.as_ref().map(Certificates::server).transpose().context("TLS_CERT")?;
 
     let database = open_database(&config).await?;
     let db = database.handle();
@@ -119,7 +128,8 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     live.load(&db).await.context("the stored settings cannot be read")?;
     let tolls = Arc::new(TollGuard::new(&config.outbound, &config.twilio.phone_number));
     let recordings = Store::new(&config.recording).context("RECORDINGS_URL")?;
-    let recorder = start_recorder(&config, &db).await?;
+    let place = upload_place(&recordings).await?;
+    let recorder = start_recorder(&config, &db, place.clone()).await?;
     let workers = match config.server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
@@ -127,16 +137,18 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     let blueprint = Blueprint {
         config: share_of(&config, workers),
         profile,
-        extra_ca,
+        tls,
         db: db.clone(),
         feed: feed.clone(),
         recorder: recorder.clone(),
     };
 
     let arbiter = Arbiter::new();
-    arbiter.spawn(crate::jobs::recordings::upload_all(db.clone(), recordings.clone()));
+    if let Some(place) = place.clone() {
+        arbiter.spawn(crate::jobs::recordings::queue_waiting(db.clone(), recordings.clone(), place));
+    }
     let jobs_arbiter = Arbiter::new();
-    let jobs = start_jobs(&jobs_arbiter, blueprint.clone(), recordings.clone()).await?;
+    let jobs = start_jobs(&jobs_arbiter, blueprint.clone(), recordings.clone(), place).await?;
     let registry = start_registry(&arbiter, blueprint.clone(), jobs.clone()).await?;
     let started = Instant::now();
     let gate = Arc::new(Gate::new(&config));
@@ -146,11 +158,11 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     let keeper = keep_current(live.clone(), db.clone(), registry.clone(), &config);
     let factory_registry = registry.clone();
     let factory_jobs = jobs.clone();
-    let busy_words = busy_words(&blueprint.profile);
+    let (busy_words, spent_words) = (busy_words(&blueprint.profile), spent_words(&blueprint.profile));
     let round = Duration::from_micros(blueprint.config.server.round_us);
-    let server = HttpServer::new(move || {
-        let pace = Rc::new(Pace::default());
-        actix_rt::spawn(Rc::clone(&pace).run(round));
+    let application = move || {
+        let pace = Pace::new(round);
+        actix_rt::spawn(Rc::clone(&pace).run());
         let services = Services {
             call: Rc::new(blueprint.services()),
             registry: factory_registry.clone(),
@@ -160,6 +172,7 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
             verifier: Arc::clone(&verifier),
             address: public.clone(),
             busy_words: busy_words.clone(),
+            spent_words: spent_words.clone(),
             recordings: recordings.clone(),
             started,
             rest: TwilioRest::new(blueprint.clients().http, &blueprint.config.twilio),
@@ -183,27 +196,18 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
                 request.add_data_container(workplace.data());
                 service.call(request)
             })
-    })
-    .workers(workers)
-    .disable_signals()
-    .shutdown_timeout(1)
-    .client_request_timeout(Duration::from_secs(10))
-    // A stream's connection ends with its session, which has waited for the peer's close itself. The library's own
-    // wait is a second of silence for a caller, and for ever if it is made shorter than its clock ticks (0.5 s).
-    .client_disconnect_timeout(Duration::ZERO)
-    // A peer that closes its half is gone: the session hears it at once.
-    .h1_allow_half_closed(false)
-    .on_connect(move |connection, _| guard_socket(connection, timeout))
-    .listen(listener)
-    .context("the listener cannot be used")?
-    .run();
+    };
+    let how = Listening { workers, user_timeout: timeout, tls: public_tls };
+    let server = listen::serve(listener, how, application).context("the listener cannot be used")?;
     let handle = server.handle();
     actix_rt::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "server stopped");
         }
     });
-    tracing::info!(%address, workers, "server is up");
+    let look = Duration::from_millis(config.server.tls_check_ms);
+    let renewer = certificates.map(|certificates| actix_rt::spawn(certificates.keep_current(look)));
+    tracing::info!(%address, workers, tls = renewer.is_some(), "server is up");
     Ok(Server {
         address,
         gate,
@@ -215,6 +219,7 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
         handle,
         arbiter,
         keeper,
+        renewer,
         jobs,
         jobs_arbiter,
         drain: Duration::from_millis(config.server.drain_ms),
@@ -247,6 +252,9 @@ impl Server {
     pub async fn stop(self) {
         self.feed.close();
         self.keeper.abort();
+        if let Some(renewer) = &self.renewer {
+            renewer.abort();
+        }
         self.gate.drain();
         if tokio::time::timeout(LEAVE, self.registry.send(ShutDown)).await.is_err() {
             tracing::warn!("calls did not leave in time");
@@ -288,12 +296,12 @@ impl Desk {
 
 /// Puts the calls' services together on this thread.
 pub async fn desk(config: Config, profile: BusinessProfile) -> anyhow::Result<Desk> {
-    let extra_ca = trusted(&config)?;
+    let tls = vendor_tls(&config)?;
     let database = open_database(&config).await?;
     let blueprint = Blueprint {
         config,
         profile: Arc::new(profile),
-        extra_ca,
+        tls,
         db: database.handle(),
         feed: Feed::default(),
         recorder: None,
@@ -310,14 +318,20 @@ fn share_of(config: &Config, workers: usize) -> Config {
     share
 }
 
-/// The further authorities, checked once before any worker needs them.
-fn trusted(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
+/// TLS to the vendors, with the further authorities.
+fn vendor_tls(config: &Config) -> anyhow::Result<VendorTls> {
     let extra_ca = match &config.server.tls_extra_ca {
         Some(path) => Some(std::fs::read(path).with_context(|| format!("TLS_EXTRA_CA: cannot read {path}"))?),
         None => None,
     };
-    http::build(extra_ca.as_deref(), connect_timeout(config)).context("TLS to the vendors")?;
-    Ok(extra_ca)
+    VendorTls::new(extra_ca.as_deref()).context("TLS_EXTRA_CA")
+}
+
+/// The certificate of the public port, if it has one.
+async fn open_certificates(config: &Config) -> anyhow::Result<Option<Arc<Certificates>>> {
+    let Some(files) = TlsFiles::of(config) else { return Ok(None) };
+    let opened = web::block(move || Certificates::open(files)).await;
+    Ok(Some(opened.context("the certificate's thread was stopped")??))
 }
 
 async fn open_database(config: &Config) -> anyhow::Result<Database> {
@@ -351,7 +365,7 @@ fn keep_current(
                     if changed.is_err() {
                         return;
                     }
-                    registry.do_send(LimitCalls(live.current().config.server.max_calls));
+                    registry.do_send(LimitCalls(live.current().config.calls_at_once()));
                 }
                 () = tokio::time::sleep(LOOK_FOR_CHANGES), if shared => {
                     if let Err(error) = live.load(&db).await {
@@ -363,14 +377,37 @@ fn keep_current(
     })
 }
 
+/// Names the disk from which recordings are uploaded, if they are: only what lies on it can be uploaded from here.
+async fn upload_place(recordings: &Store) -> anyhow::Result<Option<String>> {
+    if !recordings.uploads() {
+        return Ok(None);
+    }
+    let recordings = recordings.clone();
+    let place = web::block(move || recordings.place()).await.context("the disk's thread was stopped")?;
+    Ok(Some(place.context("recording.spool: recordings cannot be kept there until they are uploaded")?))
+}
+
 /// Starts the recorder, if calls are recorded.
-async fn start_recorder(config: &Config, db: &DbHandle) -> anyhow::Result<Option<Recorder>> {
+async fn start_recorder(
+    config: &Config,
+    db: &DbHandle,
+    upload_from: Option<String>,
+) -> anyhow::Result<Option<Recorder>> {
     if !config.recording.enabled {
         return Ok(None);
     }
     let (settings, db) = (config.recording.clone(), db.clone());
     let on_change: OnChange = Box::new(move |recording| {
-        if let Err(refused) = db.record(Write::Recording { recording, at: unix_now() }) {
+        if recording.state != RecordingState::Recording {
+            let detail = serde_json::json!({ "state": recording.state, "ms": recording.ms });
+            let event = AuditEvent::new("recording.stopped", detail);
+            let stopped = Write::Event { sid: recording.sid.clone(), at: unix_now(), event };
+            if let Err(refused) = db.record(stopped) {
+                tracing::error!(error = %refused, "the end of a recording is missing from the audit trail");
+            }
+        }
+        let upload_from = upload_from.clone();
+        if let Err(refused) = db.record(Write::Recording { recording, upload_from, at: unix_now() }) {
             tracing::error!(error = %refused, "a recording's standing is not written");
         }
     });
@@ -410,16 +447,19 @@ async fn start_jobs(
     arbiter: &Arbiter,
     blueprint: Blueprint,
     store: Store,
+    place: Option<String>,
 ) -> anyhow::Result<Addr<JobRunner>> {
     let (tell, told) = tokio::sync::oneshot::channel();
     arbiter.spawn_fn(move || {
         let config = &blueprint.config;
-        let recordings: Rc<dyn Recordings> = Rc::new(House { db: blueprint.db.clone(), store });
+        let house: Rc<dyn Recordings> = Rc::new(House { db: blueprint.db.clone(), store: store.clone() });
         let work = Work {
             db: blueprint.db.clone(),
             writers: Writers::new(blueprint.summary_models(&blueprint.clients())),
-            retention: Retention::new(config.retention.clone(), Some(recordings)),
+            retention: Retention::new(config.retention.clone(), Some(house)),
             prices: config.prices.clone(),
+            recordings: store,
+            place,
         };
         let runner = JobRunner::new(JobSettings::from(&config.jobs), work, !blueprint.is_shared()).start();
         let _ = tell.send(runner);
@@ -429,17 +469,6 @@ async fn start_jobs(
 
 fn connect_timeout(config: &Config) -> Duration {
     Duration::from_millis(config.llm.connect_timeout_ms.max(config.stt.connect_timeout_ms))
-}
-
-/// A stalled reader of a stream cannot be seen from inside its actor: the kernel resets its socket.
-fn guard_socket(connection: &dyn Any, timeout: Duration) {
-    if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
-        let socket = socket2::SockRef::from(stream);
-        if let Err(error) = socket.set_tcp_user_timeout(Some(timeout)) {
-            tracing::debug!(%error, "no user timeout on this socket");
-        }
-        let _ = socket.set_tcp_nodelay(true);
-    }
 }
 
 fn random_secret() -> String {
@@ -453,6 +482,13 @@ fn busy_words(profile: &BusinessProfile) -> String {
     )
 }
 
+fn spent_words(profile: &BusinessProfile) -> String {
+    format!(
+        "Thank you for calling {}. We are sorry, we cannot take any more calls today. Please call again tomorrow.",
+        profile.name
+    )
+}
+
 /// Turns the voice's bytes into mu-law, piece by piece; an empty piece is the end.
 type Converter = Box<dyn FnMut(&[u8]) -> Vec<u8>>;
 
@@ -460,11 +496,16 @@ type Converter = Box<dyn FnMut(&[u8]) -> Vec<u8>>;
 pub fn own_phrases(profile: &BusinessProfile) -> Phrases {
     Phrases {
         fillers: (0..3).map(|n| phrases::filler(n).to_owned()).collect(),
-        tool_fillers: (0..3).map(|n| phrases::tool_filler("check_availability", n).to_owned()).collect(),
+        tool_fillers: schema::names()
+            .into_iter()
+            .filter_map(|tool| Some((tool.to_owned(), phrases::tool_filler(tool)?.to_owned())))
+            .collect(),
         idle_prompts: (0..2).map(|n| phrases::idle_prompt(n).to_owned()).collect(),
         idle_goodbye: phrases::idle_goodbye(profile),
         goodbye: phrases::goodbye(profile),
         say_again: phrases::NOT_UNDERSTOOD.to_owned(),
+        cannot_hear: phrases::CANNOT_HEAR.iter().map(|words| (*words).to_owned()).collect(),
+        hears_again: phrases::HEARS_AGAIN.to_owned(),
         apology_goodbye: phrases::APOLOGY_GOODBYE.to_owned(),
         apology_transfer: phrases::APOLOGY_TRANSFER.to_owned(),
         transfer: phrases::TRANSFER.to_owned(),
@@ -475,10 +516,9 @@ pub fn own_phrases(profile: &BusinessProfile) -> Phrases {
 }
 
 impl Blueprint {
-    /// The HTTP clients of this thread. The same was built once at the start, so it cannot fail for its settings.
-    #[expect(clippy::expect_used, reason = "the same call with the same arguments succeeded in `run`")]
+    /// The HTTP clients of this thread.
     fn clients(&self) -> HttpClients {
-        http::build(self.extra_ca.as_deref(), connect_timeout(&self.config)).expect("built once already")
+        http::build(&self.tls, connect_timeout(&self.config))
     }
 
     fn summary_model(&self, clients: &HttpClients) -> Rc<dyn ChatModel> {

@@ -1,6 +1,7 @@
 //! The command line: what can be asked for. `main` is one `match` over `Command`.
 
 pub mod access;
+pub mod api_bench;
 pub mod chat;
 pub mod check_config;
 pub mod data;
@@ -146,8 +147,8 @@ pub struct DemoArgs {
     #[arg(long)]
     pub once: bool,
     /// Port to listen on; a free one if not given
-    #[arg(long, value_name = "PORT", default_value_t = 0)]
-    pub port: u16,
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
     /// Another business than the barbershop
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
@@ -191,6 +192,11 @@ pub enum SimulateCommand {
     Load(LoadArgs),
     /// Let one call of many meet every fault there is
     Drill(DrillArgs),
+    /// Ask everything of the API where there is very much to find, and report how long it takes
+    ///
+    /// On a database of its own that is filled first, or on the sample database that DATABASE_URL names (`frontdesk seed
+    /// --calls N --customers N` makes one). Ends with 1 if 5 of 100 answers of a kind take longer than 50 ms.
+    Api(ApiArgs),
 }
 
 /// Options of `simulate vendors`.
@@ -199,6 +205,9 @@ pub struct VendorsArgs {
     /// Port to listen on; a free one if not given
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub port: u16,
+    /// Over TLS, with an authority made at the start
+    #[arg(long)]
+    pub tls: bool,
 }
 
 /// Options of `simulate call`.
@@ -233,6 +242,9 @@ pub struct LoadArgs {
     /// The running server's simulated vendors, to see how they fared
     #[arg(long, value_name = "URL", requires = "url")]
     pub vendors_url: Option<String>,
+    /// The server that is started reaches its vendors over TLS
+    #[arg(long, conflicts_with = "url")]
+    pub tls: bool,
     /// Report as JSON
     #[arg(long)]
     pub json: bool,
@@ -247,6 +259,26 @@ pub struct DrillArgs {
     /// Only the faults with this in their name; what is usual is measured first all the same
     #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
+    /// Reach the vendors over TLS
+    #[arg(long)]
+    pub tls: bool,
+}
+
+/// Options of `simulate api`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct ApiArgs {
+    /// Sample calls there must be
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub calls: u32,
+    /// Customers there must be
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=900_000))]
+    pub customers: u32,
+    /// Requests of each kind
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub requests: u32,
+    /// Instead, explain each query: 1 if one goes through a large table
+    #[arg(long)]
+    pub explain: bool,
 }
 
 /// Reads the command line; ends the process with a message if it is wrong or asks for help.
@@ -278,17 +310,36 @@ mod tests {
             script: None,
             pid: None,
             vendors_url: None,
+            tls: false,
             json: false,
         };
+        let drill = DrillArgs { calls: 9, only: None, tls: true };
         let call = CallArgs { script: "a.toml".into(), url: Some("http://127.0.0.1:1".into()) };
         for (line, want) in [
             ("", Command::Serve),
             ("serve", Command::Serve),
             ("demo", Command::Demo(DemoArgs::default())),
-            ("demo --once --port 4000", Command::Demo(DemoArgs { once: true, port: 4000, profile: None })),
-            ("simulate vendors", Command::Simulate(SimulateCommand::Vendors(VendorsArgs { port: 0 }))),
+            (
+                "demo --once --port 4000",
+                Command::Demo(DemoArgs { once: true, port: Some(4000), profile: None }),
+            ),
+            ("simulate vendors", Command::Simulate(SimulateCommand::Vendors(VendorsArgs::default()))),
+            (
+                "simulate vendors --tls",
+                Command::Simulate(SimulateCommand::Vendors(VendorsArgs { port: 0, tls: true })),
+            ),
+            ("simulate drill --calls 9 --tls", Command::Simulate(SimulateCommand::Drill(drill))),
             ("simulate call a.toml --url http://127.0.0.1:1", Command::Simulate(SimulateCommand::Call(call))),
             ("simulate load --calls 7", Command::Simulate(SimulateCommand::Load(load))),
+            (
+                "simulate api --explain",
+                Command::Simulate(SimulateCommand::Api(ApiArgs {
+                    calls: 100_000,
+                    customers: 50_000,
+                    requests: 40,
+                    explain: true,
+                })),
+            ),
             ("chat --profile p.json", Command::Chat(ChatArgs { profile: Some("p.json".into()) })),
             ("check-config", Command::CheckConfig),
             ("migrate", Command::Migrate),
@@ -326,6 +377,7 @@ mod tests {
             "simulate",
             "simulate call",
             "simulate load --calls 0",
+            "simulate load --tls --url http://127.0.0.1:1",
             "demo --port 70000",
         ] {
             assert!(read(line).is_err(), "{line}");

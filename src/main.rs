@@ -24,6 +24,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Simulate(SimulateCommand::Call(call)) => cli::simulate::call(&call),
         Command::Simulate(SimulateCommand::Load(load)) => cli::simulate::load(&load),
         Command::Simulate(SimulateCommand::Drill(drill)) => cli::drill::run(&drill),
+        Command::Simulate(SimulateCommand::Api(api)) => cli::api_bench::run(&api, &cli::environment::read()),
         Command::Chat(chat) => cli::chat::run(&chat, &cli::environment::read()),
         Command::CheckConfig => {
             let fine = cli::check_config::run(&cli::environment::read(), &mut std::io::stdout())?;

@@ -1,6 +1,6 @@
 //! Who asks: a key in the header, or a user's cookie with its token; and whether that is enough.
 
-use super::gate::Gate;
+use super::gate::{Gate, is_below, routed_path};
 use super::problem::Problem;
 use super::secret::fingerprint;
 use crate::domain::staff::Scope;
@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use subtle::ConstantTimeEq as _;
 
-pub use crate::db::access::User;
+pub use crate::db::access::{Credential, User};
 pub use crate::domain::staff::{Role, Who, WhoKind};
 
 /// The cookie of a sign-in.
@@ -67,6 +67,7 @@ pub(super) struct Caller {
     who: Who,
     scope: Scope,
     sign_in: Option<SignIn>,
+    credential: Credential,
 }
 
 /// A user's sign-in.
@@ -89,6 +90,11 @@ impl<S: Need> Access<S> {
     /// What they may do.
     pub fn scope(&self) -> Scope {
         self.caller.scope
+    }
+
+    /// By what they were recognised.
+    pub(super) fn credential(&self) -> &Credential {
+        &self.caller.credential
     }
 
     /// The sign-in, if it is a user who asks and no key.
@@ -137,9 +143,10 @@ async fn recognise(request: &HttpRequest) -> Result<Caller, Problem> {
     if let Some(value) = request.headers().get(AUTHORIZATION) {
         let unknown = || Problem::unauthorized("the key is not known, or was revoked");
         let key = value.to_str().ok().and_then(bearer).ok_or_else(unknown)?;
-        let key = services.db.key_by_hash(fingerprint(key), unix_now()).await?.ok_or_else(unknown)?;
+        let hash = fingerprint(key);
+        let key = services.db.key_by_hash(hash.clone(), unix_now()).await?.ok_or_else(unknown)?;
         let who = Who { kind: WhoKind::Key, id: key.id, name: key.name };
-        return Ok(Caller { who, scope: key.scope, sign_in: None });
+        return Ok(Caller { who, scope: key.scope, sign_in: None, credential: Credential::Key(hash) });
     }
     let Some(hash) = cookie_hash(request) else {
         return Err(Problem::unauthorized("sign in, or send a key as `Authorization: Bearer fd_…`"));
@@ -156,9 +163,15 @@ async fn recognise(request: &HttpRequest) -> Result<Caller, Problem> {
         }
     }
     let user = signed_in.user;
+    if user.one_time && !is_below(routed_path(request), "/api/session") {
+        return Err(Problem::forbidden(
+            "your password was made for you: choose your own first, with `PUT /api/session/password`",
+        ));
+    }
     let who = Who { kind: WhoKind::User, id: user.id, name: user.name.clone() };
     let scope = user.role.scope();
-    Ok(Caller { who, scope, sign_in: Some(SignIn { user, csrf: signed_in.csrf, hash }) })
+    let credential = Credential::SignIn(hash.clone());
+    Ok(Caller { who, scope, sign_in: Some(SignIn { user, csrf: signed_in.csrf, hash }), credential })
 }
 
 /// The key of an `Authorization` header.

@@ -164,7 +164,7 @@ fn activity(counts: &ActivityCounts, latencies: &[LatencyCounts; 5]) -> Activity
 }
 
 /// The days of a stretch of time as runs of days of equal length: the day on which the clocks change is one of its own.
-fn days(clock: &Clock, from: UnixMillis, to: UnixMillis) -> Option<Vec<Run>> {
+pub(super) fn days(clock: &Clock, from: UnixMillis, to: UnixMillis) -> Option<Vec<Run>> {
     let mut runs: Vec<Run> = Vec::new();
     let mut date = clock.day_of(from);
     let mut begin = clock.start_of(date)?;

@@ -4,7 +4,7 @@ use super::access::{Access, Act, Read};
 use super::body::Json;
 use super::calls::next;
 use super::common::{
-    Clock, Shared, given, id_of, page_of, parse_date, parse_time, staff_of, text_of, word_of,
+    Clock, Shared, given, id_of, page_of, parse_date, parse_start, parse_time, staff_of, text_of, word_of,
 };
 use super::page::{Items, Page, etagged};
 use super::problem::{ApiResult, Problem};
@@ -23,6 +23,8 @@ use serde_json::json;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 const MAX_NOTES: usize = 10_000;
+/// How often a change is tried that others keep getting in the way of.
+const MOVES: u32 = 5;
 /// The longest appointment, minutes.
 const MAX_MINUTES: u32 = 12 * 60;
 
@@ -87,8 +89,8 @@ struct NewAppointment {
     /// In the business's zone.
     #[schema(format = Date)]
     date: String,
-    /// `HH:MM` in the business's zone.
-    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", example = "09:30")]
+    /// `HH:MM` in the business's zone, at a whole number of five minutes.
+    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][05]$", example = "09:30")]
     time: String,
     /// Minutes; as long as the service takes if it is not given.
     #[schema(minimum = 1, maximum = 720)]
@@ -115,7 +117,7 @@ struct AppointmentPatch {
     #[schema(format = Date)]
     #[serde(default)]
     date: Option<String>,
-    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", example = "09:30")]
+    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][05]$", example = "09:30")]
     #[serde(default)]
     time: Option<String>,
     #[schema(minimum = 1, maximum = 720)]
@@ -143,7 +145,7 @@ struct Filter {
     /// Begins before: an instant, or the last day.
     #[param(required = false, example = "2026-11-29")]
     to: Option<String>,
-    /// With this person.
+    /// With this person, of the profile or not any more.
     #[param(required = false)]
     staff: Option<String>,
     /// Of this customer.
@@ -248,11 +250,20 @@ fn service_of(profile: &BusinessProfile, text: String) -> Result<(String, Option
     Ok(known.map_or((text, None), |service| (service.name.clone(), Some(service.minutes))))
 }
 
+/// A person of the profile, or somebody who has left it: their appointments are still there. By the whole name, for
+/// somebody who has left may be called much like somebody who has not.
+fn anybody(profile: &BusinessProfile, text: &str) -> Result<String, Problem> {
+    let text = text_of("staff", Some(text.to_owned()), 200)?.unwrap_or_default();
+    let exact = profile.staff.iter().find(|person| person.name.eq_ignore_ascii_case(&text));
+    Ok(exact.map_or(text, |person| person.name.clone()))
+}
+
 fn refused(outcome: StaffOutcome) -> Result<AppointmentDetail, Problem> {
     match outcome {
         StaffOutcome::Done(detail) => Ok(detail),
         StaffOutcome::Taken => Err(Problem::conflict("a part of this time is taken")),
         StaffOutcome::TimeOff => Err(Problem::conflict("this person is off at this time")),
+        StaffOutcome::Moved => Err(Problem::conflict("it is being moved by somebody else")),
         StaffOutcome::Unknown => Err(Problem::not_found("appointment")),
         StaffOutcome::UnknownCustomer => Err(Problem::invalid("customer_id", "there is no such customer")),
     }
@@ -277,7 +288,7 @@ async fn list(
     let clock = Clock::of(&services.profile);
     let mut from = clock.from("from", filter.from.as_deref())?;
     let mut to = clock.to("to", filter.to.as_deref())?;
-    if let Some(date) = filter.date.as_deref().filter(|date| !date.is_empty()) {
+    if let Some(date) = filter.date.as_deref() {
         parse_date("date", date)?;
         let (begin, end) = (clock.from("date", Some(date))?, clock.to("date", Some(date))?);
         // Both must hold.
@@ -296,7 +307,7 @@ async fn list(
     let filter = AppointmentFilter {
         from,
         to,
-        staff: staff.map(|text| staff_of(&services.profile, "staff", text)).transpose()?,
+        staff: staff.map(|text| anybody(&services.profile, text)).transpose()?,
         customer_id: id_of("customer", filter.customer.as_deref())?,
         status: word_of("status", filter.status.as_deref(), status, &["confirmed", "cancelled"])?,
     };
@@ -326,7 +337,7 @@ async fn create(services: Shared, access: Access<Act>, new: Json<NewAppointment>
         Problem::invalid("duration", "must be given for a service that the profile does not know")
     })?;
     let minutes = minutes_of(minutes)?;
-    let (date, time) = (parse_date("date", &new.date)?, parse_time("time", &new.time)?);
+    let (date, time) = (parse_date("date", &new.date)?, parse_start("time", &new.time)?);
     let starts_at = Clock::of(profile)
         .at_wall(date, time)
         .ok_or_else(|| Problem::invalid("time", "does not exist on that day"))?;
@@ -356,7 +367,9 @@ async fn create(services: Shared, access: Access<Act>, new: Json<NewAppointment>
     let row = refused(outcome)?;
     let body = body(&services, row).await?;
     let detail = json!({ "staff": body.staff, "starts_at": body.starts_at });
-    services.staff_log(access.who(), "appointment.create", format!("appointment {}", body.id), detail);
+    services
+        .staff_log(access.who(), "appointment.create", format!("appointment {}", body.id), detail)
+        .await?;
     Ok(HttpResponse::Created().json(body))
 }
 
@@ -398,46 +411,61 @@ async fn patch_one(
     let profile = &services.profile;
     let clock = Clock::of(profile);
     let date = patch.date.as_deref().map(|text| parse_date("date", text)).transpose()?;
-    let time = patch.time.as_deref().map(|text| parse_time("time", text)).transpose()?;
+    let time = patch.time.as_deref().map(|text| parse_start("time", text)).transpose()?;
     let service = patch.service.map(|text| service_of(profile, text)).transpose()?;
-    let staff = match text_of("staff", patch.staff, 200)? {
-        Some(text) => Some(staff_of(profile, "staff", &text)?),
-        None => None,
-    };
-    let minutes = patch.duration.map(minutes_of).transpose()?;
+    let minutes = patch.duration;
     let notes = match patch.notes {
         Some(notes) => Some(text_of("notes", notes, MAX_NOTES)?),
         None => None,
     };
-    let old = services.db.appointment(*id).await?.ok_or_else(|| Problem::not_found("appointment"))?;
-    let starts_at = if date.is_some() || time.is_some() {
-        let date = date.unwrap_or_else(|| clock.day_of(old.starts_at));
-        let time = match time {
-            Some(time) => time,
-            None => parse_time("time", &clock.time(old.starts_at))?,
-        };
-        let at = clock.at_wall(date, time);
-        Some(at.ok_or_else(|| Problem::invalid("time", "does not exist on that day"))?)
-    } else {
-        None
+    let staff = match text_of("staff", patch.staff, 200)? {
+        Some(text) => {
+            let old = services.db.appointment(*id).await?.ok_or_else(|| Problem::not_found("appointment"))?;
+            // Whoever has it keeps it, even if they have left the profile since.
+            Some(if text == old.staff { text } else { staff_of(profile, "staff", &text)? })
+        }
+        None => None,
     };
-    let change = AppointmentChange {
+    let usual = service.as_ref().and_then(|(_, usual)| *usual);
+    let minutes = minutes.or(usual).map(minutes_of).transpose()?;
+    let mut change = AppointmentChange {
         customer_id: patch.customer_id,
-        minutes: minutes.or_else(|| service.as_ref().and_then(|(_, usual)| *usual)),
+        minutes,
         service: service.map(|(name, _)| name),
         staff,
-        starts_at,
+        starts_at: None,
+        started_at: None,
         notes,
         status: patch.status,
     };
-    let row = refused(services.db.change_appointment(*id, change, unix_now()).await?)?;
+    let mut tries = 0;
+    let (old, row) = loop {
+        let old = services.db.appointment(*id).await?.ok_or_else(|| Problem::not_found("appointment"))?;
+        if date.is_some() || time.is_some() {
+            let date = date.unwrap_or_else(|| clock.day_of(old.starts_at));
+            let time = match time {
+                Some(time) => time,
+                None => parse_time("time", &clock.time(old.starts_at))?,
+            };
+            let at = clock.at_wall(date, time);
+            change.starts_at =
+                Some(at.ok_or_else(|| Problem::invalid("time", "does not exist on that day"))?);
+            change.started_at = Some(old.starts_at);
+        }
+        tries += 1;
+        match services.db.change_appointment(*id, change.clone(), unix_now()).await? {
+            // Somebody else gave it another day while we kept its old one: both are meant.
+            StaffOutcome::Moved if tries < MOVES => {}
+            outcome => break (old, refused(outcome)?),
+        }
+    };
     let moved = (row.starts_at, &row.staff) != (old.starts_at, &old.staff);
     let body = body(&services, row).await?;
     let detail = json!({
         "moved": moved, "staff": body.staff, "starts_at": body.starts_at, "status": body.status,
         "before": { "staff": old.staff, "starts_at": clock.stamp(old.starts_at) },
     });
-    services.staff_log(access.who(), "appointment.change", format!("appointment {id}"), detail);
+    services.staff_log(access.who(), "appointment.change", format!("appointment {id}"), detail).await?;
     Ok(HttpResponse::Ok().json(body))
 }
 
@@ -457,7 +485,9 @@ async fn cancel(services: Shared, access: Access<Act>, id: web::Path<i64>) -> Ap
     let old = services.db.appointment(*id).await?.ok_or_else(|| Problem::not_found("appointment"))?;
     if old.status != AppointmentStatus::Cancelled {
         refused(services.db.change_appointment(*id, change, now).await?)?;
-        services.staff_log(access.who(), "appointment.cancel", format!("appointment {id}"), json!({}));
+        services
+            .staff_log(access.who(), "appointment.cancel", format!("appointment {id}"), json!({}))
+            .await?;
     }
     Ok(HttpResponse::NoContent().finish())
 }

@@ -2,7 +2,7 @@
 
 use super::access::{Access, Admin, WhoKind};
 use super::keys::local;
-use super::page::{Items, Page, id_cursor, items};
+use super::page::{IdList, Items, Page, id_cursor, items};
 use super::problem::ApiResult;
 use crate::session::services::Services;
 use actix_web::{get, web};
@@ -51,7 +51,7 @@ struct StaffAction {
 async fn list(services: web::Data<Rc<Services>>, _: Access<Admin>, page: web::Query<Page>) -> ApiResult {
     // What was done a moment ago is to be seen: notes are written a little later.
     services.db.flush().await?;
-    let rows = services.db.staff_actions(page.after_id()?, page.limit.saturating_add(1)).await?;
+    let rows = services.db.staff_actions(page.after_id(IdList::Audit)?, page.limit.saturating_add(1)).await?;
     let more = rows.len() > page.limit as usize;
     let rows: Vec<StaffAction> = rows
         .into_iter()
@@ -65,6 +65,6 @@ async fn list(services: web::Data<Rc<Services>>, _: Access<Admin>, page: web::Qu
             detail: row.detail,
         })
         .collect();
-    let next = rows.last().filter(|_| more).map(|row| id_cursor(row.id));
+    let next = rows.last().filter(|_| more).map(|row| id_cursor(IdList::Audit, row.id));
     Ok(items(rows, next))
 }

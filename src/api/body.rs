@@ -37,17 +37,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let json = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+        let kind = must_be_json(request);
         let mut payload = payload.take();
         Box::pin(async move {
-            if !json {
-                return Err(Problem::unsupported("the body must be application/json"));
-            }
+            kind?;
             let mut body = Vec::new();
             while let Some(piece) = payload.next().await {
                 let piece = piece.map_err(|_| Problem::invalid("body", "did not arrive whole"))?;
@@ -59,6 +52,17 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             read(&body).map(Json)
         })
     }
+}
+
+/// Refuses a body of another kind.
+pub(super) fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
+    let json = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    if json { Ok(()) } else { Err(Problem::unsupported("the body must be application/json")) }
 }
 
 /// Reads a body.

@@ -5,7 +5,7 @@ use super::common::{Clock, Shared, id_of, page_of, phone_of, word_of, words_of};
 use super::page::{Items, Page, etagged};
 use super::problem::{ApiResult, Problem};
 use crate::db::{CallFilter, CallFlag, CallOverview, Cursor, ListKind, Listed, Page as DbPage};
-use crate::domain::call::{CallKind, CallStatus, Direction, EndReason};
+use crate::domain::call::{CallKind, CallStatus, Direction, EndReason, SummaryState};
 use crate::domain::ids::CallSid;
 use crate::domain::phone::CallerId;
 use crate::domain::turn::{Speaker, StageLatencies, TurnRecord};
@@ -45,6 +45,8 @@ pub(super) struct CallBody {
     pub(super) duration: Option<u64>,
     #[schema(required)]
     pub(super) summary: Option<String>,
+    /// Whether the summary is still to come, written, or given up.
+    summary_state: SummaryState,
     pub(super) lead_captured: bool,
     pub(super) appointment_booked: bool,
     pub(super) message_taken: bool,
@@ -108,7 +110,7 @@ struct CallEvent {
 /// Which calls; all that is given must hold.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Filter {
+pub(super) struct Filter {
     /// Words that were said, stand in the summary, or begin so; digits of the number.
     #[param(required = false, max_length = 200)]
     q: Option<String>,
@@ -150,7 +152,26 @@ fn flag_of(word: &str) -> Option<CallFlag> {
 }
 
 impl Filter {
-    fn read(&self, services: &Services) -> Result<CallFilter, Problem> {
+    /// From when to when, as it was asked for.
+    pub(super) fn span(&self) -> [Option<&str>; 2] {
+        [self.from.as_deref(), self.to.as_deref()]
+    }
+
+    /// The name of something that is asked for beside the time.
+    pub(super) fn beside_time(&self) -> Option<&'static str> {
+        let given = [
+            ("q", &self.q),
+            ("status", &self.status),
+            ("direction", &self.direction),
+            ("outcome", &self.outcome),
+            ("customer", &self.customer),
+            ("phone", &self.phone),
+        ];
+        let given = given.into_iter().find(|(_, text)| text.as_deref().is_some_and(|text| !text.is_empty()));
+        given.map(|(name, _)| name)
+    }
+
+    pub(super) fn read(&self, services: &Services) -> Result<CallFilter, Problem> {
         let clock = Clock::of(&services.profile);
         let statuses: Vec<&str> = CallStatus::ALL.iter().map(|status| status.as_str()).collect();
         let words = self.outcome.as_deref().unwrap_or_default().split(',').map(str::trim);
@@ -209,6 +230,7 @@ fn body(clock: &Clock, call: CallOverview, customer_name: Option<String>) -> Cal
         end_reason: call.end_reason,
         duration: call.duration_s,
         summary: call.summary,
+        summary_state: call.summary_state,
         lead_captured: call.outcome.lead_captured,
         appointment_booked: call.outcome.appointment_booked,
         message_taken: call.outcome.message_taken,
@@ -228,7 +250,7 @@ pub(super) fn next(cursor: Option<Cursor>) -> Option<String> {
 }
 
 /// A call by our id or by Twilio's.
-async fn find(services: &Services, id: &str) -> Result<CallOverview, Problem> {
+pub(super) async fn find(services: &Services, id: &str) -> Result<CallOverview, Problem> {
     let call = match id.parse::<i64>() {
         Ok(id) => services.db.call_by_id(id).await?,
         Err(_) if id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => {

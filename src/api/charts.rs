@@ -3,6 +3,7 @@
 pub mod draw;
 
 use super::access::{Access, Read};
+use super::common::parse_date;
 use super::problem::{ApiResult, Problem};
 use crate::db::{ActivityBucket, ActivityCounts, LatencyCounts, Run};
 use crate::domain::time::UnixMillis;
@@ -57,6 +58,10 @@ pub struct ChartQuery {
     /// `light` or `dark`.
     #[serde(default)]
     theme: Option<String>,
+    /// Width of the image, CSS pixels: as wide as it is to be shown, so that its letters are not scaled.
+    #[serde(default)]
+    #[param(minimum = 240, maximum = 1200)]
+    width: Option<u32>,
 }
 
 /// Draws a chart
@@ -82,16 +87,18 @@ async fn chart(
         Some("dark") => Theme::Dark,
         Some(_) => return Err(Problem::invalid("theme", "must be light or dark")),
     };
-    let date = |field: &str, text: &str| {
-        text.parse::<Date>().map_err(|_| Problem::invalid(field, "must be a day as YYYY-MM-DD"))
-    };
-    let days = days(date("from", &query.from)?, date("to", &query.to)?)
+    let width = query.width.unwrap_or(draw::WIDTH);
+    if !draw::WIDTHS.contains(&width) {
+        let message = format!("must be {} to {} pixels", draw::WIDTHS.start(), draw::WIDTHS.end());
+        return Err(Problem::invalid("width", message));
+    }
+    let days = days(parse_date("from", &query.from)?, parse_date("to", &query.to)?)
         .map_err(|message| Problem::invalid("to", message))?;
     let zone = TimeZone::get(&services.profile.timezone).unwrap_or(TimeZone::UTC);
     let (labels, runs) = stretches(&days, &zone);
     let buckets = services.db.activity(runs).await?;
     let chart = chart_of(subject.into_inner(), labels, &buckets);
-    let image = web::block(move || draw::draw(&chart, theme)).await;
+    let image = web::block(move || draw::draw(&chart, theme, width)).await;
     let image = image.ok().and_then(|drawn| drawn.map_err(|e| tracing::error!(error = %e, "no chart")).ok());
     let Some(image) = image else { return Err(Problem::unavailable("the chart cannot be drawn")) };
     Ok(HttpResponse::Ok()
@@ -164,8 +171,8 @@ fn chart_of(subject: Subject, labels: Vec<String>, buckets: &[ActivityBucket]) -
             Shape::Stacked,
             Unit::Count,
             vec![
-                counted("Inbound", Tone::Main, |c| c.inbound),
-                counted("Outbound", Tone::Second, |c| c.outbound),
+                counted("Incoming", Tone::Main, |c| c.inbound),
+                counted("Outgoing", Tone::Second, |c| c.outbound),
             ],
             "No calls in this time",
         ),
@@ -187,10 +194,10 @@ fn chart_of(subject: Subject, labels: Vec<String>, buckets: &[ActivityBucket]) -
             Shape::Lines,
             Unit::Millis,
             vec![
-                timed("95 %", Tone::Third, 4, 0.95),
-                timed("Median", Tone::Main, 4, 0.5),
-                timed("Model, median", Tone::Fourth, 1, 0.5),
-                timed("End of turn, median", Tone::Fifth, 0, 0.5),
+                timed("95 % within", Tone::Third, 4, 0.95),
+                timed("Half within", Tone::Main, 4, 0.5),
+                timed("of it thinking", Tone::Fourth, 1, 0.5),
+                timed("of it listening", Tone::Fifth, 0, 0.5),
             ],
             "No answer was timed in this time",
         ),
@@ -198,10 +205,10 @@ fn chart_of(subject: Subject, labels: Vec<String>, buckets: &[ActivityBucket]) -
             Shape::Stacked,
             Unit::Count,
             vec![
-                counted("Recogniser", Tone::Second, |c| c.errors_stt),
-                counted("Model", Tone::Fourth, |c| c.errors_llm),
-                counted("Voice", Tone::Third, |c| c.errors_tts),
-                counted("Tools", Tone::Bad, |c| c.errors_tools),
+                counted("Listening", Tone::Second, |c| c.errors_stt),
+                counted("Thinking", Tone::Fourth, |c| c.errors_llm),
+                counted("Speaking", Tone::Third, |c| c.errors_tts),
+                counted("Look-ups", Tone::Bad, |c| c.errors_tools),
             ],
             "Nothing failed in this time",
         ),
@@ -271,7 +278,7 @@ mod tests {
         assert!(latency[0].unwrap() > latency[1].unwrap(), "{latency:?}");
         assert_eq!(latency[2..], [None, None]);
         for subject in [Subject::Volume, Subject::Outcomes, Subject::Latency, Subject::Errors] {
-            assert!(draw::draw(&of(subject), Theme::Light).unwrap().starts_with("<svg"));
+            assert!(draw::draw(&of(subject), Theme::Light, draw::WIDTH).unwrap().starts_with("<svg"));
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::time::UnixMillis;
 use crate::session::services::Services;
 use actix_web::web;
 use jiff::civil::{Date, Time};
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use serde::{Deserialize, Deserializer};
 use std::rc::Rc;
 
@@ -61,10 +61,13 @@ impl Clock {
         instant(&self.0, date, MinuteOfDay(0))
     }
 
-    /// A date and a time of day. One that the clocks skip moves on with them.
+    /// A date and a time of day; none if the clocks skip it that day. Of two, the first.
     pub(super) fn at_wall(&self, date: Date, time: Time) -> Option<UnixMillis> {
-        let at = self.0.to_ambiguous_timestamp(date.to_datetime(time)).compatible().ok()?;
-        Some(UnixMillis(at.as_millisecond()))
+        let at = self.0.to_ambiguous_timestamp(date.to_datetime(time));
+        if matches!(at.offset(), AmbiguousOffset::Gap { .. }) {
+            return None;
+        }
+        Some(UnixMillis(at.compatible().ok()?.as_millisecond()))
     }
 
     /// The beginning of a stretch of time: an instant, or a day, which begins at midnight.
@@ -78,7 +81,7 @@ impl Clock {
     }
 
     fn bound(&self, field: &str, text: Option<&str>, days: i64) -> Result<Option<UnixMillis>, Problem> {
-        let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let Some(text) = text.map(str::trim) else { return Ok(None) };
         if let Ok(date) = parse_date(field, text) {
             let at = plus_days(date, days).and_then(|date| self.start_of(date));
             return at.map(Some).ok_or_else(|| Problem::invalid(field, "lies outside the calendar"));
@@ -117,6 +120,16 @@ pub(super) fn parse_time(field: &str, text: &str) -> Result<Time, Problem> {
     Time::new(hour, minute, 0, 0).map_err(|_| wrong())
 }
 
+/// A time of day at which an appointment may begin: the calendar's grain is five minutes.
+pub(super) fn parse_start(field: &str, text: &str) -> Result<Time, Problem> {
+    let time = parse_time(field, text)?;
+    if time.minute() % 5 == 0 {
+        Ok(time)
+    } else {
+        Err(Problem::invalid(field, "must be a whole number of five minutes, 09:30 or 09:35"))
+    }
+}
+
 /// A telephone number as people write it, in the business's country if it does not say in which.
 pub(super) fn phone_of(profile: &BusinessProfile, field: &str, text: &str) -> Result<PhoneNumber, Problem> {
     PhoneNumber::parse(text, Some(&region_of(profile)))
@@ -143,7 +156,7 @@ pub(super) fn word_of<T>(
     read: impl Fn(&str) -> Option<T>,
     words: &[&str],
 ) -> Result<Option<T>, Problem> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = text else { return Ok(None) };
     read(text)
         .map(Some)
         .ok_or_else(|| Problem::invalid(field, format!("must be one of {}", words.join(", "))))
@@ -151,7 +164,7 @@ pub(super) fn word_of<T>(
 
 /// A whole number.
 pub(super) fn id_of(field: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = text else { return Ok(None) };
     text.parse().map(Some).map_err(|_| Problem::invalid(field, "must be a whole number"))
 }
 
@@ -212,7 +225,7 @@ mod tests {
             let at = clock.from("from", Some(text)).unwrap().unwrap();
             assert_eq!((clock.date(at), clock.time(at)), ("2026-11-01".into(), "09:30".into()), "{text}");
         }
-        assert_eq!(clock.from("from", Some(" ")).unwrap(), None);
+        assert_eq!(clock.from("from", None).unwrap(), None);
     }
 
     #[test]
@@ -225,6 +238,8 @@ mod tests {
             "9999-12-31",
             "2026-11-01T09:30",
             "-009999-01-01T00:00Z",
+            "",
+            " ",
         ] {
             let problem = clock().from("from", Some(text)).unwrap_err().to_string();
             assert!(problem.contains("from: "), "{text}: {problem}");
@@ -233,5 +248,21 @@ mod tests {
             assert!(parse_time("time", text).is_err(), "{text}");
         }
         assert!(parse_time("time", "09:30").is_ok());
+        assert!(parse_start("time", "09:35").is_ok());
+        for text in ["09:33", "09:59", "9:30"] {
+            let problem = parse_start("time", text).unwrap_err().to_string();
+            assert!(problem.contains("time: "), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn an_hour_that_the_clocks_skip_is_none_and_of_two_it_is_the_first() {
+        let at = |date: &str, time: &str| {
+            clock().at_wall(parse_date("date", date).unwrap(), parse_time("time", time).unwrap())
+        };
+        assert_eq!(at("2027-03-14", "02:30"), None);
+        let stamp = |at: Option<UnixMillis>| clock().stamp(at.unwrap());
+        assert_eq!(stamp(at("2027-03-14", "03:00")), "2027-03-14T03:00:00-04:00");
+        assert_eq!(stamp(at("2027-11-07", "01:30")), "2027-11-07T01:30:00-04:00");
     }
 }

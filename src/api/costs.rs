@@ -1,24 +1,21 @@
 //! What calls and days cost, by the price table of the configuration.
 
 use super::access::{Access, Read};
+use super::analytics::days;
+use super::calls::find;
+use super::common::{Clock, Shared, parse_date};
 use super::problem::{ApiResult, Problem};
-use crate::domain::usage::day_of;
+use crate::booking::dates::plus_days;
 use crate::observe::clock::unix_now;
-use crate::session::services::Services;
 use actix_web::{HttpResponse, get, web};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
-use std::rc::Rc;
 use utoipa_actix_web::service_config::ServiceConfig;
-
-type Shared = web::Data<Rc<Services>>;
 
 /// Days that one answer covers at most.
 const MAX_DAYS: i64 = 366;
 /// Days that are told when nothing is asked for.
 const DAYS: i64 = 30;
-/// 1970-01-01.
-const EPOCH: Date = Date::constant(1970, 1, 1);
 
 /// Adds the routes.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -52,7 +49,7 @@ struct CallCost {
 /// What a day cost.
 #[derive(Serialize, utoipa::ToSchema)]
 struct DayCost {
-    /// The day, in UTC.
+    /// The day, by the business's clock.
     #[schema(format = Date)]
     date: String,
     /// In the currency.
@@ -78,10 +75,10 @@ struct Costs {
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Stretch {
-    /// First day, in UTC; 29 days before the last one if not given.
+    /// First day, by the business's clock; 29 days before the last one if not given.
     #[param(required = false, format = Date)]
     from: Option<String>,
-    /// Last day, in UTC; today if not given.
+    /// Last day; today if not given.
     #[param(required = false, format = Date)]
     to: Option<String>,
 }
@@ -91,27 +88,34 @@ fn money(micros: i64) -> f64 {
     micros as f64 / 1_000_000.0
 }
 
-fn day(field: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
-    let Some(text) = text else { return Ok(None) };
-    let date: Date = text.parse().map_err(|_| Problem::invalid(field, "must be a date like 2026-11-22"))?;
-    let days = date.since(EPOCH).map_err(|_| Problem::invalid(field, "is too far away"))?;
-    Ok(Some(i64::from(days.get_days())))
-}
-
-fn date(day: i64) -> String {
-    let span = jiff::Span::new().try_days(day);
-    span.and_then(|span| EPOCH.checked_add(span)).map(|date| date.to_string()).unwrap_or_default()
+/// The stretch that is asked for, first and last day.
+fn asked(stretch: &Stretch, today: Date) -> Result<(Date, Date), Problem> {
+    let day =
+        |field: &str, text: &Option<String>| text.as_deref().map(|text| parse_date(field, text)).transpose();
+    let to = day("to", &stretch.to)?.unwrap_or(today);
+    let usual = || plus_days(to, 1 - DAYS).ok_or_else(|| Problem::invalid("to", "lies outside the calendar"));
+    let from = day("from", &stretch.from)?.map_or_else(usual, Ok)?;
+    if from > to {
+        return Err(Problem::invalid("from", "must not be after `to`"));
+    }
+    if plus_days(from, MAX_DAYS).is_some_and(|end| end <= to) {
+        return Err(Problem::invalid("from", format!("at most {MAX_DAYS} days are told at once")));
+    }
+    Ok((from, to))
 }
 
 /// What a call cost so far. What was not priced costs nothing.
 #[utoipa::path(
-    tag = "calls", params(("id" = i64, Path, description = "The call.")),
-    responses((status = 200, description = "What it cost", body = CallCost)),
+    tag = "calls",
+    params(("id" = String, Path, description = "The call's id, ours or Twilio's", example = "17")),
+    responses((status = 200, description = "What it cost", body = CallCost),
+              (status = 404, description = "There is no such call")),
     security(("key" = []), ("session" = []))
 )]
 #[get("/api/calls/{id}/cost")]
-async fn of_call(services: Shared, _: Access<Read>, id: web::Path<i64>) -> ApiResult {
-    let used = services.db.call_usage(id.into_inner()).await?;
+async fn of_call(services: Shared, _: Access<Read>, id: web::Path<String>) -> ApiResult {
+    let call = find(&services, &id).await?;
+    let used = services.db.call_usage(call.id).await?;
     let total = used.iter().fold(0_i64, |sum, used| sum.saturating_add(used.micros));
     let items = used
         .into_iter()
@@ -134,15 +138,13 @@ async fn of_call(services: Shared, _: Access<Read>, id: web::Path<i64>) -> ApiRe
 )]
 #[get("/api/costs")]
 async fn of_days(services: Shared, _: Access<Read>, stretch: web::Query<Stretch>) -> ApiResult {
-    let to = day("to", stretch.to.as_deref())?.unwrap_or_else(|| day_of(unix_now()));
-    let from = day("from", stretch.from.as_deref())?.unwrap_or_else(|| to.saturating_sub(DAYS - 1));
-    if from > to {
-        return Err(Problem::invalid("from", "must not be after `to`"));
-    }
-    if to.saturating_sub(from) >= MAX_DAYS {
-        return Err(Problem::invalid("from", format!("at most {MAX_DAYS} days are told at once")));
-    }
-    let spent = services.db.spent_between(from, to).await?;
+    let clock = Clock::of(&services.profile);
+    let (first, last) = asked(&stretch, clock.day_of(unix_now()))?;
+    let outside = || Problem::invalid("to", "lies outside the calendar");
+    let from = clock.start_of(first).ok_or_else(outside)?;
+    let to = plus_days(last, 1).and_then(|date| clock.start_of(date)).ok_or_else(outside)?;
+    let runs = days(&clock, from, to).ok_or_else(outside)?;
+    let spent = services.db.spent_in(runs).await?;
     let total = spent.iter().fold(0_i64, |sum, (_, micros)| sum.saturating_add(*micros));
     let prices = &services.config.prices;
     Ok(HttpResponse::Ok().json(Costs {
@@ -152,7 +154,7 @@ async fn of_days(services: Shared, _: Access<Read>, stretch: web::Query<Stretch>
         day_cap: prices.day_cap,
         days: spent
             .into_iter()
-            .map(|(day, micros)| DayCost { date: date(day), cost: money(micros) })
+            .map(|(day, micros)| DayCost { date: clock.date(day), cost: money(micros) })
             .collect(),
     }))
 }
@@ -162,15 +164,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_is_read_as_it_is_told() {
-        for text in ["1970-01-01", "2026-11-22", "1969-12-31", "9999-12-31"] {
-            let number = day("from", Some(text)).unwrap().unwrap();
-            assert_eq!(date(number), text);
-        }
-        assert_eq!(day("from", Some("2026-11-22")).unwrap(), Some(20_779));
-        assert_eq!(day("from", None).unwrap(), None);
-        for wrong in ["", " ", "x", "2026-13-01", "22.11.2026", "-009999-01-01x"] {
-            assert!(day("from", Some(wrong)).is_err(), "{wrong}");
+    fn a_stretch_of_days_has_bounds_and_thirty_days_if_nothing_is_asked_for() {
+        let stretch = |from: Option<&str>, to: Option<&str>| Stretch {
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+        };
+        let day = |text: &str| text.parse::<Date>().unwrap();
+        let today = day("2026-11-22");
+        let ask = |from, to| asked(&stretch(from, to), today);
+        assert_eq!(ask(None, None).unwrap(), (day("2026-10-24"), today));
+        assert_eq!(ask(Some("2026-11-22"), None).unwrap(), (today, today));
+        assert_eq!(ask(None, Some("2026-01-10")).unwrap(), (day("2025-12-12"), day("2026-01-10")));
+        assert!(ask(Some("2025-11-22"), None).is_ok());
+        for (from, to) in [
+            (Some("2025-11-21"), None),
+            (Some("2026-11-23"), None),
+            (Some(""), None),
+            (Some(" "), None),
+            (Some("x"), None),
+            (None, Some("2026-13-01")),
+            (None, Some("22.11.2026")),
+            (None, Some("9999-12-31")),
+        ] {
+            assert!(ask(from, to).is_err(), "{from:?} {to:?}");
         }
     }
 }

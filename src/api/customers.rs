@@ -221,12 +221,9 @@ async fn create(services: Shared, access: Access<Act>, new: Json<NewCustomer>) -
         return Err(Problem::invalid("name", "a name, a number or an e-mail address is needed"));
     }
     let detail = done(services.db.create_customer(change, unix_now()).await?)?;
-    services.staff_log(
-        access.who(),
-        "customer.create",
-        format!("customer {}", detail.customer.id),
-        json!({}),
-    );
+    services
+        .staff_log(access.who(), "customer.create", format!("customer {}", detail.customer.id), json!({}))
+        .await?;
     Ok(HttpResponse::Created().json(body(&Clock::of(&services.profile), detail)))
 }
 
@@ -275,12 +272,9 @@ async fn patch_one(
     .filter_map(|(field, given)| given.then_some(field))
     .collect();
     let detail = done(services.db.change_customer(*id, change, unix_now()).await?)?;
-    services.staff_log(
-        access.who(),
-        "customer.change",
-        format!("customer {id}"),
-        json!({ "fields": fields }),
-    );
+    services
+        .staff_log(access.who(), "customer.change", format!("customer {id}"), json!({ "fields": fields }))
+        .await?;
     Ok(HttpResponse::Ok().json(body(&Clock::of(&services.profile), detail)))
 }
 
@@ -297,6 +291,6 @@ async fn patch_one(
 #[delete("/api/customers/{id}")]
 async fn remove(services: Shared, access: Access<Act>, id: web::Path<i64>) -> ApiResult {
     done(services.db.remove_customer(*id, unix_now()).await?)?;
-    services.staff_log(access.who(), "customer.remove", format!("customer {id}"), json!({}));
+    services.staff_log(access.who(), "customer.remove", format!("customer {id}"), json!({})).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -25,6 +25,12 @@ struct ActiveCall {
     call_sid: String,
     #[schema(required)]
     phone_number: Option<String>,
+    /// The customer, once it is known who it is.
+    #[schema(required)]
+    customer_id: Option<i64>,
+    /// Their name.
+    #[schema(required)]
+    customer_name: Option<String>,
     direction: Direction,
     /// Seconds since it began.
     duration: u64,
@@ -72,6 +78,8 @@ async fn dashboard(services: Shared, _: Access<Read>, request: HttpRequest) -> A
                 CallerId::Withheld => None,
                 caller => Some(caller.label().to_owned()),
             },
+            customer_id: call.customer.as_ref().map(|customer| customer.id),
+            customer_name: call.customer.and_then(|customer| customer.name),
             direction: call.facts.direction,
             duration: now.millis_since(call.since) / 1_000,
             state: call.state,

@@ -7,13 +7,12 @@ use super::common::{Clock, Shared};
 use super::customers::{self, CustomerBody};
 use super::problem::{ApiResult, Problem};
 use crate::db::{AppointmentFilter, CallFilter, Cursor, Page as DbPage};
-use crate::domain::time::UnixMillis;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::web::Bytes;
 use actix_web::{HttpResponse, get, web};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 /// Rows that are read at once.
@@ -74,18 +73,6 @@ impl File {
     }
 }
 
-/// From when to when.
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct Range {
-    /// Calls and appointments that begin then or later: a day or an instant.
-    #[param(required = false, example = "2026-11-01")]
-    from: Option<String>,
-    /// And before: an instant, or the last day.
-    #[param(required = false, example = "2026-11-22")]
-    to: Option<String>,
-}
-
 const CALL_COLUMNS: [&str; 16] = [
     "id",
     "call_sid",
@@ -143,8 +130,7 @@ struct Export {
     services: Shared,
     table: Table,
     format: Format,
-    from: Option<UnixMillis>,
-    to: Option<UnixMillis>,
+    filter: CallFilter,
     after: Option<Cursor>,
     place: Place,
 }
@@ -161,11 +147,9 @@ impl Export {
     async fn rows(&self) -> Result<(Vec<Value>, Option<Cursor>), Problem> {
         let services = &self.services;
         let page = DbPage::new(CHUNK, self.after);
-        let (from, to) = (self.from, self.to);
         Ok(match self.table {
             Table::Calls => {
-                let filter = CallFilter { from, to, ..CallFilter::default() };
-                let listed = services.db.list_calls(filter, page).await?;
+                let listed = services.db.list_calls(self.filter.clone(), page).await?;
                 let bodies: Vec<CallBody> = calls::bodies(services, listed.items).await?;
                 (values(&bodies), listed.next)
             }
@@ -177,6 +161,7 @@ impl Export {
                 (values(&bodies), listed.next)
             }
             Table::Appointments => {
+                let CallFilter { from, to, .. } = self.filter;
                 let filter = AppointmentFilter { from, to, ..AppointmentFilter::default() };
                 let listed = services.db.list_appointments(filter, page).await?;
                 let bodies: Vec<AppointmentBody> = appointments::bodies(services, listed.items).await?;
@@ -246,10 +231,10 @@ fn cell(column: &str, value: Option<&Value>) -> String {
 }
 
 /// A whole table as a file: calls and appointments by their start, the latest first (appointments from a time on: the
-/// earliest first), customers newest first.
+/// earliest first), customers newest first. Calls are chosen as in their list, appointments by their time only.
 #[utoipa::path(
     tag = "analytics",
-    params(("file" = inline(File), Path, description = "Which file"), Range),
+    params(("file" = inline(File), Path, description = "Which file"), calls::Filter),
     responses((status = 200, description = "The file", content(
                   (String = "text/csv"), (Vec<serde_json::Value> = "application/json"))),
               (status = 404, description = "There is no such file")),
@@ -258,19 +243,24 @@ fn cell(column: &str, value: Option<&Value>) -> String {
 #[get("/api/export/{file}")]
 async fn send_file(
     services: Shared,
-    _: Access<Read>,
+    access: Access<Read>,
     file: web::Path<String>,
-    range: web::Query<Range>,
+    filter: web::Query<calls::Filter>,
 ) -> ApiResult {
     // Not read by the path's extractor, which would answer before it is known who asks.
     let (table, format) = File::of(&file).ok_or_else(|| Problem::not_found("file"))?.parts();
-    let clock = Clock::of(&services.profile);
-    let from = clock.from("from", range.from.as_deref())?;
-    let to = clock.to("to", range.to.as_deref())?;
+    let other = if table == Table::Calls { None } else { filter.beside_time() };
+    if let Some(name) = other {
+        return Err(Problem::invalid(name, "chooses among calls only"));
+    }
+    let [from, to] = filter.span();
+    let detail = json!({ "from": from, "to": to });
+    let filter = filter.read(&services)?;
     let mut export =
-        Export { services: services.clone(), table, format, from, to, after: None, place: Place::Beginning };
+        Export { services: services.clone(), table, format, filter, after: None, place: Place::Beginning };
     // A database that is away is told by a status while there still can be one.
     let beginning = export.piece().await?;
+    services.staff_log(access.who(), "data.export", file.into_inner(), detail).await?;
     let rest = stream::try_unfold(export, |mut export| async move {
         if export.place == Place::End {
             return Ok::<_, actix_web::Error>(None);
@@ -293,7 +283,6 @@ async fn send_file(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn what_was_written_cannot_become_a_formula() {

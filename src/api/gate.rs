@@ -14,9 +14,10 @@ use actix_web::http::header::{
     REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage as _, web};
+use actix_web::{HttpMessage as _, HttpRequest, web};
 use governor::clock::Clock as _;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -32,6 +33,8 @@ pub const CONTENT_POLICY: &str = "default-src 'self'; script-src 'self'; style-s
 
 /// Passwords that are checked at once: each takes 19 MiB.
 const CHECKED_AT_ONCE: usize = 4;
+/// Refused sign-ins that are written to the staff's audit trail, a minute.
+const NOTED_REFUSALS: u32 = 60;
 /// How often what is not needed any more is forgotten.
 const TIDY: Duration = Duration::from_secs(60);
 
@@ -47,7 +50,14 @@ pub struct Gate {
     unsigned: Limit<IpAddr>,
     callers: Limit<String>,
     numbers: Limit<String>,
+    /// Refused sign-ins that are written down.
+    refusals: Limit<()>,
     throttle: Mutex<Throttle>,
+    /// How many streams of events each has open.
+    streams: Mutex<HashMap<(WhoKind, i64), usize>>,
+    streams_each: usize,
+    /// How often a stream shows a sign of life, and whether its reader still may is asked.
+    pub(super) pulse: Duration,
     started: Instant,
     /// Held while a password is checked.
     pub(super) passwords: Arc<Semaphore>,
@@ -91,10 +101,14 @@ impl Gate {
             unsigned: Limit::new(limits.unsigned_per_minute),
             callers: Limit::new(limits.caller_per_minute),
             numbers: Limit::new(limits.number_per_minute),
+            refusals: Limit::new(NOTED_REFUSALS),
             throttle: Mutex::new(Throttle::new(
                 limits.sign_in_failures,
                 Duration::from_secs(limits.sign_in_wait_s),
             )),
+            streams: Mutex::default(),
+            streams_each: limits.streams_each,
+            pulse: Duration::from_secs(limits.stream_pulse_s),
             started: Instant::now(),
             passwords: Arc::new(Semaphore::new(CHECKED_AT_ONCE)),
         }
@@ -158,6 +172,23 @@ impl Gate {
         throttle.succeeded(name, network_of(address));
     }
 
+    /// Whether a refused sign-in is to be written down: not more often than the trail can bear.
+    pub(super) fn notes_refusal(&self) -> bool {
+        self.refusals.take(&()).is_ok()
+    }
+
+    /// Lets somebody watch one stream more, for as long as the place is held; none if they watch enough already.
+    pub(super) fn watch(self: &Arc<Self>, who: &Who) -> Option<StreamPlace> {
+        let who = (who.kind, who.id);
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = streams.entry(who).or_insert(0);
+        if *open >= self.streams_each {
+            return None;
+        }
+        *open = open.saturating_add(1);
+        Some(StreamPlace { gate: Arc::clone(self), who })
+    }
+
     /// Where a request comes from: the peer, or what our own proxies say of it.
     pub fn address(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> IpAddr {
         let peer = peer.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)).to_canonical();
@@ -199,6 +230,24 @@ impl Gate {
     }
 }
 
+/// A stream that somebody watches.
+pub(super) struct StreamPlace {
+    gate: Arc<Gate>,
+    who: (WhoKind, i64),
+}
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        let mut streams = self.gate.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = streams.get(&self.who).map_or(0, |open| open.saturating_sub(1));
+        if left == 0 {
+            streams.remove(&self.who);
+        } else {
+            streams.insert(self.who, left);
+        }
+    }
+}
+
 /// What is limited as one: an IPv4 address, or the network that an IPv6 customer gets.
 fn network_of(address: IpAddr) -> IpAddr {
     match address {
@@ -212,16 +261,17 @@ pub async fn guard<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
-    let path = request.path();
-    if path == "/voice" || path.starts_with("/voice/") {
+    let path = routed_path(request.request());
+    if is_below(path, "/voice") {
         return next.call(request).await.map(ServiceResponse::map_into_left_body);
     }
-    let api = path == "/api" || path.starts_with("/api/");
+    let api = is_below(path, "/api");
     let gate = request.app_data::<web::Data<Gate>>().cloned();
     let secure = gate.as_ref().is_some_and(|gate| gate.secure());
     let refused = if api {
         match gate.and_then(|gate| refusal(&gate, &request)) {
-            None => stranger(&request).await,
+            // Who asks comes before what they ask for.
+            None => stranger(&request).await.or_else(|| unreadable(&request)),
             refused => refused,
         }
     } else {
@@ -232,10 +282,36 @@ pub async fn guard<B: MessageBody + 'static>(
             let answer = problem.response(Some(request.path()));
             request.into_response(answer).map_into_right_body()
         }
+        None if api && !request.method().is_safe() => told(whole(next.call(request)).await?, api),
         None => told(next.call(request).await?, api),
     };
     protect(response.headers_mut(), api, secure);
     Ok(response)
+}
+
+/// Has an answer made to its end even if whoever asked hangs up meanwhile: else something could be done without being
+/// written to the audit trail.
+async fn whole<T: 'static>(
+    answer: impl Future<Output = Result<T, actix_web::Error>> + 'static,
+) -> Result<T, actix_web::Error> {
+    match actix_rt::spawn(answer).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::error!(%error, "a request was not answered");
+            Err(Problem::internal().into())
+        }
+    }
+}
+
+/// The path by which a route is found, with what was percent-encoded decoded. Whatever is decided about a request by its
+/// path is decided by this one: `/%61pi/calls` is `/api/calls`.
+pub(super) fn routed_path(request: &HttpRequest) -> &str {
+    request.match_info().as_str()
+}
+
+/// Whether a path is `folder` or lies in it.
+pub(super) fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn host_of(headers: &HeaderMap) -> &str {
@@ -246,7 +322,7 @@ fn host_of(headers: &HeaderMap) -> &str {
 fn refusal(gate: &Gate, request: &ServiceRequest) -> Option<Problem> {
     let headers = request.headers();
     // Whoever asks whether we live must hear it under load above all.
-    if !matches!(request.path(), "/api/health" | "/api/ready") {
+    if !matches!(routed_path(request.request()), "/api/health" | "/api/ready") {
         let address = gate.address(request.peer_addr().map(|peer| peer.ip()), headers);
         if let Err(wait) = gate.addresses.take(&network_of(address)) {
             return Some(Problem::too_many(wait));
@@ -257,6 +333,11 @@ fn refusal(gate: &Gate, request: &ServiceRequest) -> Option<Problem> {
     if !keyed && !gate.own_origin(headers, host_of(headers)) {
         return Some(Problem::forbidden("the request comes from another site's page"));
     }
+    None
+}
+
+/// Why the address itself is refused: no text here can hold a NUL character.
+fn unreadable(request: &ServiceRequest) -> Option<Problem> {
     let text = request.uri().path_and_query().map_or("", |text| text.as_str());
     text.contains("%00").then(|| Problem::invalid("address", "holds a NUL character"))
 }
@@ -264,7 +345,7 @@ fn refusal(gate: &Gate, request: &ServiceRequest) -> Option<Problem> {
 /// Why somebody may not use a closed route. Who may is remembered with the request.
 async fn stranger(request: &ServiceRequest) -> Option<Problem> {
     let document = request.app_data::<web::Data<Document>>()?;
-    if !document.is_closed(request.method(), request.path()) {
+    if !document.is_closed(request.method(), routed_path(request.request())) {
         return None;
     }
     match admit(request.request()).await {
@@ -383,6 +464,20 @@ mod tests {
         assert_eq!(calls, [true, true, false]);
         assert!(gate.lets_call(None, "+9") && gate.lets_call(Some("+2"), "+9"));
         assert!(!gate.lets_call(Some("+3"), "+9"), "the number's own limit");
+    }
+
+    #[test]
+    fn one_who_watches_enough_streams_gets_another_when_one_has_ended() {
+        let gate = Arc::new(gate(|c| c.limits.streams_each = 2));
+        let who = |id| Who { kind: WhoKind::Key, id, name: "x".into() };
+        let (first, second) = (gate.watch(&who(1)), gate.watch(&who(1)));
+        assert!(first.is_some() && second.is_some() && gate.watch(&who(1)).is_none());
+        assert!(gate.watch(&who(2)).is_some(), "somebody else's are their own");
+        drop(first);
+        let again = gate.watch(&who(1));
+        assert!(again.is_some() && gate.watch(&who(1)).is_none());
+        drop((second, again));
+        assert!(gate.streams.lock().unwrap().is_empty(), "nothing is kept");
     }
 
     #[test]

@@ -76,7 +76,7 @@ async fn ready(services: web::Data<Rc<Services>>, gate: web::Data<Gate>) -> ApiR
     let database = tokio::time::timeout(PATIENCE, services.db.answers());
     let live = tokio::time::timeout(PATIENCE, services.registry.send(CountLive));
     let (database, live) = futures_util::future::join(database, live).await;
-    let room = matches!(live, Ok(Ok(live)) if live.open < services.config.server.max_calls);
+    let room = matches!(live, Ok(Ok(live)) if live.open < services.config.calls_at_once());
     if !room || !matches!(database, Ok(Ok(()))) {
         return Err(not_ready());
     }

@@ -1,8 +1,9 @@
 //! `/api/jobs`: what is queued, done and given up, and what came of a call.
 
 use super::access::{Access, Act, Admin, Read};
+use super::calls::find;
 use super::keys::local;
-use super::page::{Items, Page, etagged, id_cursor};
+use super::page::{IdList, Items, Page, etagged, id_cursor};
 use super::problem::{ApiResult, Problem};
 use crate::db::{JobQuery, StoredJob, Touched};
 use crate::domain::job::JobState;
@@ -24,7 +25,7 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 #[schema(as = Job)]
 struct JobBody {
     id: i64,
-    /// `summary`, `callback`, `retention`.
+    /// `summary`, `callback`, `upload`, `retention`.
     kind: String,
     /// Names the work; unique.
     key: String,
@@ -105,18 +106,18 @@ async fn list(
     page: web::Query<Page>,
     services: web::Data<Rc<Services>>,
 ) -> ApiResult {
-    let state = match filter.state.as_deref().filter(|word| !word.is_empty()) {
+    let state = match filter.state.as_deref() {
         None => None,
         Some(word) => Some(
             JobState::from_word(word)
                 .ok_or_else(|| Problem::invalid("state", "must be queued, leased, done or dead"))?,
         ),
     };
-    let query = JobQuery { state, below: page.after_id()?, limit: page.limit.saturating_add(1) };
+    let query = JobQuery { state, below: page.after_id(IdList::Jobs)?, limit: page.limit.saturating_add(1) };
     let mut jobs = services.db.jobs(query).await?;
     let more = jobs.len() > page.limit as usize;
     jobs.truncate(page.limit as usize);
-    let next_cursor = jobs.last().filter(|_| more).map(|last| id_cursor(last.id));
+    let next_cursor = jobs.last().filter(|_| more).map(|last| id_cursor(IdList::Jobs, last.id));
     let items = jobs.into_iter().map(|job| JobBody::new(job, &services.profile.timezone)).collect();
     Ok(etagged(&request, &Items { items, next_cursor }))
 }
@@ -141,7 +142,7 @@ fn touched(touched: Touched) -> Result<(), Problem> {
 async fn retry(access: Access<Act>, id: web::Path<i64>, services: web::Data<Rc<Services>>) -> ApiResult {
     let id = id.into_inner();
     touched(services.db.retry_job(id, unix_now()).await?)?;
-    services.staff_log(access.who(), "job.retry", id.to_string(), serde_json::json!({}));
+    services.staff_log(access.who(), "job.retry", id.to_string(), serde_json::json!({})).await?;
     // A full mailbox holds such a wish already.
     let _ = services.jobs.try_send(Wake);
     let job = services.db.job(id).await?.ok_or_else(|| Problem::not_found("job"))?;
@@ -160,20 +161,26 @@ async fn retry(access: Access<Act>, id: web::Path<i64>, services: web::Data<Rc<S
 async fn remove(access: Access<Admin>, id: web::Path<i64>, services: web::Data<Rc<Services>>) -> ApiResult {
     let id = id.into_inner();
     touched(services.db.remove_job(id).await?)?;
-    services.staff_log(access.who(), "job.delete", id.to_string(), serde_json::json!({}));
+    services.staff_log(access.who(), "job.delete", id.to_string(), serde_json::json!({})).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// What came of a call, once its summary is written.
 #[utoipa::path(
-    tag = "calls", params(("id" = i64, Path, description = "The call.")),
+    tag = "calls",
+    params(("id" = String, Path, description = "The call's id, ours or Twilio's", example = "17")),
     responses((status = 200, description = "What came of it", body = OutcomeBody), (status = 401, description = "No credential."),
-        (status = 403, description = "Not allowed."), (status = 404, description = "There is none yet.")),
+        (status = 403, description = "Not allowed."), (status = 404, description = "There is no such call, or none yet.")),
     security(("key" = []), ("session" = []))
 )]
 #[get("/api/calls/{id}/outcome")]
-async fn outcome(_access: Access<Read>, id: web::Path<i64>, services: web::Data<Rc<Services>>) -> ApiResult {
-    let stored = services.db.call_outcome(id.into_inner()).await?;
+async fn outcome(
+    _access: Access<Read>,
+    id: web::Path<String>,
+    services: web::Data<Rc<Services>>,
+) -> ApiResult {
+    let call = find(&services, &id).await?;
+    let stored = services.db.call_outcome(call.id).await?;
     let stored = stored.ok_or_else(|| Problem::not_found("outcome"))?;
     let created_at = local(&services.profile.timezone, stored.at);
     Ok(HttpResponse::Ok().json(OutcomeBody { outcome: stored.outcome, model: stored.model, created_at }))

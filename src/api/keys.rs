@@ -2,7 +2,7 @@
 
 use super::access::{Access, Admin};
 use super::body::Json;
-use super::page::{Items, Page, id_cursor, items};
+use super::page::{IdList, Items, Page, id_cursor, items};
 use super::problem::{ApiResult, Problem};
 use super::secret::{fingerprint, new_key};
 use crate::db::access::ApiKey;
@@ -88,11 +88,11 @@ fn body(zone: &str, key: ApiKey) -> KeyBody {
 )]
 #[get("/api/keys")]
 async fn list(services: Shared, _: Access<Admin>, page: web::Query<Page>) -> ApiResult {
-    let keys = services.db.api_keys(page.after_id()?, page.limit.saturating_add(1)).await?;
+    let keys = services.db.api_keys(page.after_id(IdList::Keys)?, page.limit.saturating_add(1)).await?;
     let zone = &services.profile.timezone;
     let more = keys.len() > page.limit as usize;
     let keys: Vec<KeyBody> = keys.into_iter().take(page.limit as usize).map(|key| body(zone, key)).collect();
-    let next = keys.last().filter(|_| more).map(|key| id_cursor(key.id));
+    let next = keys.last().filter(|_| more).map(|key| id_cursor(IdList::Keys, key.id));
     Ok(items(keys, next))
 }
 
@@ -115,7 +115,7 @@ async fn create(services: Shared, access: Access<Admin>, wanted: Json<NewKey>) -
     let stored =
         services.db.add_key(name, fingerprint(key.expose_secret()), wanted.scope, unix_now()).await?;
     let detail = json!({"name": stored.name, "scope": stored.scope});
-    services.staff_log(access.who(), "key.create", format!("key {}", stored.id), detail);
+    services.staff_log(access.who(), "key.create", format!("key {}", stored.id), detail).await?;
     let about = body(&services.profile.timezone, stored);
     Ok(HttpResponse::Created().json(CreatedKey { about, key: key.expose_secret().to_owned() }))
 }
@@ -133,6 +133,6 @@ async fn revoke(services: Shared, access: Access<Admin>, id: web::Path<i64>) -> 
     if !services.db.revoke_key(*id, unix_now()).await? {
         return Err(Problem::not_found("key"));
     }
-    services.staff_log(access.who(), "key.revoke", format!("key {id}"), json!({}));
+    services.staff_log(access.who(), "key.revoke", format!("key {id}"), json!({})).await?;
     Ok(HttpResponse::NoContent().finish())
 }

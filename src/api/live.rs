@@ -4,13 +4,14 @@ use super::access::{Access, Act, Read};
 use super::body::Json;
 use super::keys::local;
 use super::problem::{ApiResult, Problem};
+use crate::db::{TollCeiling, TollCeilings, TollsFull};
 use crate::domain::ids::CallSid;
 use crate::domain::phone::PhoneNumber;
+use crate::observe::clock::unix_now;
 use crate::observe::feed::FeedEvent;
 use crate::registry::messages::{Command, ListLive, StaffOrder};
 use crate::registry::roster::{Commanded, LiveCall};
 use crate::session::services::Services;
-use crate::twilio::tolls::TollRefusal;
 use actix_web::{HttpResponse, get, post, web};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -33,6 +34,12 @@ pub struct LiveView {
     pub call_sid: String,
     /// The other party: a number, or a word for one that is none.
     pub phone_number: String,
+    /// The customer, once it is known who it is.
+    #[schema(required)]
+    pub customer_id: Option<i64>,
+    /// Their name.
+    #[schema(required)]
+    pub customer_name: Option<String>,
     /// The business's number.
     pub business_number: String,
     /// `inbound` or `outbound`.
@@ -58,10 +65,12 @@ impl LiveView {
     /// A call as staff see it.
     pub fn of(call: &LiveCall, zone: &str) -> Self {
         let facts = &call.facts;
-        let age = crate::observe::clock::unix_now().millis_since(facts.admitted_at);
+        let age = unix_now().millis_since(facts.admitted_at);
         Self {
             call_sid: facts.sid.as_str().to_owned(),
             phone_number: facts.caller.label().to_owned(),
+            customer_id: call.customer.as_ref().map(|customer| customer.id),
+            customer_name: call.customer.as_ref().and_then(|customer| customer.name.clone()),
             business_number: facts.business_number.clone(),
             direction: facts.direction.as_str(),
             kind: facts.kind.as_str(),
@@ -164,12 +173,16 @@ async fn order(
             // We have given it up; Twilio would ring on.
             if let Err(error) = services.rest.hang_up(&sid).await {
                 tracing::warn!(call.id = %sid, code = error.event_code(), "call not hung up");
+                // It is over for us all the same, by this order.
+                let detail = json!({ "order": detail, "hang_up": error.event_code() });
+                services.staff_log(access.who(), action, sid.as_str().to_owned(), detail).await?;
+                services.feed.tell(FeedEvent::Changed { sid });
                 return Err(Problem::bad_gateway("Twilio could not be told to hang up"));
             }
         }
         Commanded::Done | Commanded::Ended { hang_up: false } => {}
     }
-    services.staff_log(access.who(), action, sid.as_str().to_owned(), detail);
+    services.staff_log(access.who(), action, sid.as_str().to_owned(), detail).await?;
     services.feed.tell(FeedEvent::Changed { sid: sid.clone() });
     Ok(HttpResponse::Ok().json(Ordered { success: true, call_sid: sid.as_str().to_owned() }))
 }
@@ -229,20 +242,34 @@ async fn transfer(
         }
     };
     if let Some(to) = to.as_ref().filter(|to| Some(*to) != services.transfer_number.as_ref()) {
-        services.tolls.take(to).map_err(|refusal| refused("number", &refusal))?;
+        take_toll(&services, "number", to).await?;
     }
+    // The business's own person by name of the number as it is now: the profile may change before they are rung.
+    let to = to.or_else(|| services.transfer_number.clone());
     let detail = json!({ "number": to.as_ref().map(PhoneNumber::as_str) });
     order(&services, &access, sid.into_inner(), StaffOrder::Transfer { to }, detail).await
 }
 
-/// How a number that is not rung is told.
-pub(super) fn refused(field: &str, refusal: &TollRefusal) -> Problem {
-    match refusal {
-        TollRefusal::TooMany { wait, .. } => {
-            Problem::too_many(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)))
-        }
-        TollRefusal::Country { .. } | TollRefusal::Costly | TollRefusal::Ours => {
-            Problem::invalid(field, refusal.to_string())
+/// Counts a call to a number, if it may be rung at all and now.
+pub(super) async fn take_toll(services: &Services, field: &str, to: &PhoneNumber) -> Result<(), Problem> {
+    services.tolls.allows(to).map_err(|refusal| Problem::invalid(field, refusal.to_string()))?;
+    let config = &services.config.outbound;
+    let ceilings = TollCeilings {
+        per_hour: config.per_hour,
+        per_day: config.per_day,
+        per_destination: config.per_destination,
+    };
+    match services.db.take_toll(to.clone(), ceilings, unix_now()).await? {
+        None => Ok(()),
+        Some(TollsFull { ceiling, wait_ms }) => {
+            let what = match ceiling {
+                TollCeiling::Destination => "to one number in a day",
+                TollCeiling::Hour => "in an hour",
+                TollCeiling::Day => "in a day",
+            };
+            let wait = wait_ms.div_ceil(1_000).max(1);
+            let detail = format!("the ceiling of calls {what} is reached: try again in {wait} s");
+            Err(Problem::too_many_because(detail, wait))
         }
     }
 }
@@ -285,6 +312,7 @@ async fn say(
     responses(
         (status = 200, description = "It is as wanted", body = Ordered),
         (status = 404, description = "There is no such live call"),
+        (status = 409, description = "Not as the call stands now"),
     ),
     security(("key" = []), ("session" = []))
 )]

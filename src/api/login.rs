@@ -12,6 +12,7 @@ use crate::session::services::Services;
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::rc::Rc;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -52,7 +53,7 @@ struct SessionUser {
     id: i64,
     name: String,
     role: Role,
-    /// Whether the password was made for them and should be changed.
+    /// Whether the password was made for them: until they choose their own, every other route answers 403.
     one_time_password: bool,
 }
 
@@ -89,12 +90,45 @@ pub(super) async fn hashed(gate: &Gate, password: SecretString) -> Result<String
     hash.ok_or_else(Problem::internal)
 }
 
+/// Why nobody was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// The name or the password is wrong, or the user is locked out.
+    Wrong,
+    /// The password was made for them, too long ago.
+    Expired,
+}
+
+/// Writes down that somebody was not let in. Of a name that is nobody's nothing is kept: it may be a password that was
+/// typed into the wrong field. So many a minute are written; whoever tries more often would fill the trail.
+async fn refused(
+    services: &Services,
+    gate: &Gate,
+    user: Option<User>,
+    address: IpAddr,
+    refusal: Refusal,
+) -> Result<(), Problem> {
+    if !gate.notes_refusal() {
+        return Ok(());
+    }
+    let who = match user {
+        Some(user) => Who { kind: WhoKind::User, id: user.id, name: user.name },
+        None => Who { kind: WhoKind::User, id: 0, name: "unknown".to_owned() },
+    };
+    let why = match refusal {
+        Refusal::Wrong => "wrong",
+        Refusal::Expired => "expired",
+    };
+    let detail = serde_json::json!({ "address": address.to_string(), "why": why });
+    Ok(services.staff_log(&who, "session.refused", format!("user {}", who.id), detail).await?)
+}
+
 /// Sign in.
 #[utoipa::path(
     tag = "session",
     request_body = SignInBody,
     responses((status = 200, description = "Signed in; the cookie is set", body = Session),
-              (status = 401, description = "Name or password is wrong"),
+              (status = 401, description = "Name or password is wrong, or a one-time password is too old"),
               (status = 413, description = "The body is too large"),
               (status = 415, description = "The body is no JSON"),
               (status = 429, description = "Too many wrong sign-ins; `Retry-After` says when to try again")),
@@ -119,10 +153,24 @@ async fn sign_in(
     };
     let hash = found.as_ref().map(|found| found.hash.clone());
     let right = checked(&gate, body.password, hash).await?;
-    let Some(found) = found.filter(|found| right && !found.user.disabled) else {
-        tracing::warn!(%address, "sign-in refused");
-        return Err(wrong());
+    let refusal = match &found {
+        Some(found) if right && !found.user.disabled => {
+            let expired = found.good_until.is_some_and(|until| until.0 <= unix_now().0);
+            expired.then_some(Refusal::Expired)
+        }
+        _ => Some(Refusal::Wrong),
     };
+    if let Some(refusal) = refusal {
+        tracing::warn!(%address, ?refusal, "sign-in refused");
+        refused(&services, &gate, found.map(|found| found.user), address, refusal).await?;
+        return Err(match refusal {
+            Refusal::Wrong => wrong(),
+            Refusal::Expired => Problem::unauthorized(
+                "this password was made for you and was good for seven days: ask for a new one",
+            ),
+        });
+    }
+    let Some(found) = found else { return Err(wrong()) };
     gate.signed_in(&counted, address);
     let (value, csrf, now) = (random_text(), random_text(), unix_now());
     let new = NewSignIn {
@@ -139,7 +187,7 @@ async fn sign_in(
         services.db.sign_out(before).await?;
     }
     let who = Who { kind: WhoKind::User, id: found.user.id, name: found.user.name.clone() };
-    services.staff_log(&who, "session.begin", format!("user {}", who.id), serde_json::json!({}));
+    services.staff_log(&who, "session.begin", format!("user {}", who.id), serde_json::json!({})).await?;
     Ok(HttpResponse::Ok().cookie(cookie(value, gate.secure())).json(Session::new(&found.user, csrf)))
 }
 
@@ -168,8 +216,11 @@ async fn who_am_i(access: Access<Read>) -> ApiResult {
 )]
 #[delete("/api/session")]
 async fn sign_out(services: Shared, gate: web::Data<Gate>, request: HttpRequest) -> ApiResult {
-    if let Some(hash) = cookie_hash(&request) {
-        services.db.sign_out(hash).await?;
+    if let Some(hash) = cookie_hash(&request)
+        && let Some(user) = services.db.sign_out(hash).await?
+    {
+        let who = Who { kind: WhoKind::User, id: user.id, name: user.name };
+        services.staff_log(&who, "session.end", format!("user {}", who.id), serde_json::json!({})).await?;
     }
     Ok(HttpResponse::NoContent().cookie(no_cookie(gate.secure())).finish())
 }
@@ -208,11 +259,11 @@ async fn change_password(
     }
     gate.signed_in(&user.name, address);
     let hash = hashed(&gate, body.new).await?;
-    let change = UserChange { password: Some((hash, false)), ..UserChange::default() };
+    let change = UserChange { password: Some((hash, None)), ..UserChange::default() };
     match services.db.change_user(user.id, change).await? {
         UserChanged::Done(_) => {
             let target = format!("user {}", user.id);
-            services.staff_log(access.who(), "user.password", target, serde_json::json!({}));
+            services.staff_log(access.who(), "user.password", target, serde_json::json!({})).await?;
             Ok(HttpResponse::NoContent().cookie(no_cookie(gate.secure())).finish())
         }
         UserChanged::Unknown | UserChanged::LastAdmin => Err(Problem::not_found("user")),

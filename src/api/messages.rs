@@ -6,7 +6,8 @@ use super::calls::next;
 use super::common::{Clock, Shared, page_of, word_of};
 use super::page::{Items, Page, etagged};
 use super::problem::{ApiResult, Problem};
-use crate::db::{ListKind, MessageDetail, MessageState};
+use crate::db::{ListKind, MessageDetail, MessageFilter, MessageState};
+use crate::domain::call::MessageKind;
 use crate::observe::clock::unix_now;
 use crate::session::services::Services;
 use actix_web::{HttpRequest, HttpResponse, get, patch, web};
@@ -24,6 +25,8 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 #[schema(as = Message)]
 struct MessageBody {
     id: i64,
+    /// Left by the caller, or noted by us because the conversation broke off.
+    kind: MessageKind,
     /// The call it was left in.
     call_sid: String,
     /// That call's id, if it is recorded.
@@ -68,6 +71,9 @@ struct Filter {
     /// Still to be dealt with, or dealt with.
     #[param(required = false, value_type = Option<State>)]
     state: Option<String>,
+    /// Left by the caller, or noted by us.
+    #[param(required = false, value_type = Option<MessageKind>)]
+    kind: Option<String>,
 }
 
 async fn bodies(services: &Services, rows: Vec<MessageDetail>) -> Result<Vec<MessageBody>, Problem> {
@@ -78,6 +84,7 @@ async fn bodies(services: &Services, rows: Vec<MessageDetail>) -> Result<Vec<Mes
         .into_iter()
         .map(|MessageDetail { message, done_at, done_by }| MessageBody {
             id: message.id,
+            kind: message.kind,
             call_id: ids.get(&message.call).copied(),
             call_sid: message.call.as_str().to_owned(),
             name: message.name,
@@ -113,8 +120,10 @@ async fn list(
         _ => None,
     };
     let state = word_of("state", filter.state.as_deref(), state, &["open", "done"])?;
+    let kinds: Vec<&str> = MessageKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let kind = word_of("kind", filter.kind.as_deref(), MessageKind::from_word, &kinds)?;
     let page = page_of(&page, ListKind::Messages)?;
-    let listed = services.db.list_messages(state, page).await?;
+    let listed = services.db.list_messages(MessageFilter { state, kind }, page).await?;
     let next_cursor = next(listed.next);
     let items = bodies(&services, listed.items).await?;
     Ok(etagged(&request, &Items { items, next_cursor }))
@@ -141,7 +150,7 @@ async fn patch_one(
     let who = access.who();
     let row = services.db.set_message_done(*id, patch.done, who.name.clone(), unix_now()).await?;
     let row = row.ok_or_else(|| Problem::not_found("message"))?;
-    services.staff_log(who, "message.change", format!("message {id}"), json!({ "done": patch.done }));
+    services.staff_log(who, "message.change", format!("message {id}"), json!({ "done": patch.done })).await?;
     let body = bodies(&services, vec![row]).await?.pop().ok_or_else(Problem::internal)?;
     Ok(HttpResponse::Ok().json(body))
 }

@@ -30,6 +30,7 @@ mod recordings;
 mod search;
 pub mod secret;
 mod settings;
+mod spend;
 mod stream;
 mod test_calls;
 mod throttle;

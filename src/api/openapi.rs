@@ -2,10 +2,12 @@
 //! tells an unknown address from a wrong method.
 
 use super::access::{Access, COOKIE, Read};
+use super::gate::routed_path;
+use super::page::{KEEP_BUT_ASK, not_modified};
 use super::problem::{PROBLEM_JSON, Problem, ProblemBody};
 use actix_web::dev::ResourceDef;
 use actix_web::http::Method;
-use actix_web::http::header::{ETAG, IF_NONE_MATCH};
+use actix_web::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -238,10 +240,11 @@ fn escaped(text: &str) -> String {
 async fn openapi_json(_: Access<Read>, request: HttpRequest, document: web::Data<Document>) -> HttpResponse {
     let known = request.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     if known.is_some_and(|known| known.contains(document.tag.as_str())) {
-        return HttpResponse::NotModified().insert_header((ETAG, document.tag.as_str())).finish();
+        return not_modified(&document.tag);
     }
     HttpResponse::Ok()
         .insert_header((ETAG, document.tag.as_str()))
+        .insert_header((CACHE_CONTROL, KEEP_BUT_ASK))
         .content_type("application/json")
         .body(document.json.clone())
 }
@@ -260,7 +263,7 @@ async fn docs(_: Access<Read>, document: web::Data<Document>) -> HttpResponse {
 /// Whatever no route has taken: an unknown address, or a known one with another method.
 pub async fn no_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let document = request.app_data::<web::Data<Document>>();
-    let methods = document.map(|document| document.methods(request.path())).unwrap_or_default();
+    let methods = document.map(|document| document.methods(routed_path(&request))).unwrap_or_default();
     if methods.is_empty() {
         return Err(Problem::not_found("address"));
     }

@@ -2,15 +2,16 @@
 
 use super::access::{Access, Act};
 use super::body::Json;
-use super::live::refused;
+use super::live::take_toll;
 use super::problem::{ApiResult, Problem};
+use super::spend;
 use crate::dialogue::prompt::Outbound;
 use crate::domain::ids::{AdmissionId, CallSid};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::time::UnixMillis;
 use crate::observe::clock::unix_now;
 use crate::observe::feed::FeedEvent;
-use crate::registry::messages::{Place, Placed, Unplace};
+use crate::registry::messages::{CallerKnown, Place, Placed, Unplace};
 use crate::registry::roster::NewOutbound;
 use crate::session::services::Services;
 use crate::twilio::rest::{Instructions, NewCall, RestError, RestErrorKind, RetryAdvice};
@@ -61,7 +62,7 @@ pub struct OutboundPlaced {
     request_body = OutboundBody,
     responses(
         (status = 201, description = "It is queued", body = OutboundPlaced),
-        (status = 429, description = "A ceiling of calls is reached"),
+        (status = 429, description = "A ceiling of calls, or what a day may cost, is reached"),
         (status = 502, description = "Twilio did not place it"),
         (status = 503, description = "All lines are busy, or the server has no number to ring from"),
     ),
@@ -81,7 +82,10 @@ async fn place(
     let from = PhoneNumber::from_e164(own).map_err(|_| {
         Problem::unavailable("TWILIO_PHONE_NUMBER is not set: there is no number to ring from")
     })?;
-    services.tolls.take(&to).map_err(|refusal| refused("to", &refusal))?;
+    if let Some(limit) = spend::day_limit(&services, Some(&to)).await {
+        return Err(spend::problem(&services, limit));
+    }
+    take_toll(&services, "to", &to).await?;
     let admission = AdmissionId::new(format!("{:032x}", rand::random::<u128>()));
     let call = NewOutbound {
         admission: admission.clone(),
@@ -104,9 +108,13 @@ async fn place(
         }
     };
     services.registry.send(Placed { admission, sid: sid.clone() }).await?;
+    // A name is a courtesy to whoever watches: without it the call rings all the same.
+    if let Ok(Some(customer)) = services.db.customer_by_phone(to.clone()).await {
+        services.registry.do_send(CallerKnown { sid: sid.clone(), customer });
+    }
     services.feed.tell(FeedEvent::Changed { sid: sid.clone() });
     let detail = json!({ "to": to.as_str(), "purpose": purpose });
-    services.staff_log(access.who(), "call.place", sid.as_str().to_owned(), detail);
+    services.staff_log(access.who(), "call.place", sid.as_str().to_owned(), detail).await?;
     Ok(HttpResponse::Created().json(OutboundPlaced { success: true, call_sid: sid.as_str().to_owned() }))
 }
 

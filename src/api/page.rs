@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 pub const DEFAULT_LIMIT: u32 = 50;
 /// The most rows of a page.
 pub const MAX_LIMIT: u32 = 500;
+/// What a browser may do with an answer that has a tag: keep it for its user, and ask before it is used again.
+pub const KEEP_BUT_ASK: &str = "private, no-cache";
 /// The longest cursor that is looked at, bytes.
 const MAX_CURSOR: usize = 512;
 
@@ -63,20 +65,34 @@ impl TryFrom<RawPage> for Page {
 
 impl Page {
     /// The id after which the page begins, for a list whose cursor is an id.
-    pub fn after_id(&self) -> Result<Option<i64>, Problem> {
+    pub fn after_id(&self, list: IdList) -> Result<Option<i64>, Problem> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
-        let id = BASE64_URL_SAFE_NO_PAD
-            .decode(cursor)
-            .ok()
-            .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
-            .map(i64::from_be_bytes);
-        id.map(Some).ok_or_else(|| Problem::invalid("cursor", "is none of ours"))
+        let id = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| {
+            let (kind, id) = bytes.split_first()?;
+            (*kind == list as u8).then_some(i64::from_be_bytes(id.try_into().ok()?))
+        });
+        id.map(Some).ok_or_else(|| Problem::invalid("cursor", "is none of this list's"))
     }
 }
 
+/// Lists that are ordered by id. A cursor of one is refused by the others, and by those that are ordered by a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdList {
+    /// Keys.
+    Keys = 1,
+    /// Users.
+    Users = 2,
+    /// The staff's audit trail.
+    Audit = 3,
+    /// Jobs.
+    Jobs = 4,
+}
+
 /// The cursor of a list that is ordered by id.
-pub fn id_cursor(id: i64) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(id.to_be_bytes())
+pub fn id_cursor(list: IdList, id: i64) -> String {
+    let mut bytes = vec![list as u8];
+    bytes.extend_from_slice(&id.to_be_bytes());
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// A page of a list.
@@ -104,13 +120,22 @@ pub fn etagged<T: Serialize>(request: &HttpRequest, body: &T) -> HttpResponse {
         .flat_map(|value| value.split(','))
         .any(|known| known.trim().trim_start_matches("W/") == tag.trim_start_matches("W/"));
     if known {
-        return HttpResponse::NotModified().insert_header((ETAG, tag)).finish();
+        return not_modified(&tag);
     }
     HttpResponse::Ok()
         .insert_header((ETAG, tag))
-        .insert_header((CACHE_CONTROL, "private, no-cache"))
+        .insert_header((CACHE_CONTROL, KEEP_BUT_ASK))
         .content_type("application/json")
         .body(bytes)
+}
+
+/// 304: what the reader has still holds. It says the same of its keeping as the answer that the reader has, for what it
+/// says replaces that (RFC 9111, 4.3.4).
+pub fn not_modified(tag: &str) -> HttpResponse {
+    HttpResponse::NotModified()
+        .insert_header((ETAG, tag))
+        .insert_header((CACHE_CONTROL, KEEP_BUT_ASK))
+        .finish()
 }
 
 /// The weak tag of a body.
@@ -146,11 +171,14 @@ mod tests {
     #[test]
     fn a_cursor_is_read_as_it_was_given() {
         for id in [0, 1, i64::MAX] {
-            let page = Page { limit: 1, cursor: Some(id_cursor(id)) };
-            assert_eq!(page.after_id().unwrap(), Some(id));
+            let page = Page { limit: 1, cursor: Some(id_cursor(IdList::Keys, id)) };
+            assert_eq!(page.after_id(IdList::Keys).unwrap(), Some(id));
+            for other in [IdList::Users, IdList::Audit, IdList::Jobs] {
+                assert!(page.after_id(other).is_err(), "{other:?} takes a cursor of the keys");
+            }
         }
-        for wrong in ["x", "AAAA", "%%%%"] {
-            assert!(Page { limit: 1, cursor: Some(wrong.into()) }.after_id().is_err());
+        for wrong in ["x", "AAAA", "%%%%", "AAAAAAAAAAA"] {
+            assert!(Page { limit: 1, cursor: Some(wrong.into()) }.after_id(IdList::Keys).is_err());
         }
     }
 
@@ -160,7 +188,9 @@ mod tests {
         let first = etagged(&TestRequest::get().to_http_request(), &body);
         let tag = first.headers().get(ETAG).unwrap().clone();
         let again = TestRequest::get().insert_header((IF_NONE_MATCH, tag)).to_http_request();
-        assert_eq!(etagged(&again, &body).status(), 304);
+        let known = etagged(&again, &body);
+        assert_eq!(known.status(), 304);
+        assert_eq!(known.headers().get(CACHE_CONTROL), first.headers().get(CACHE_CONTROL));
         assert_eq!(etagged(&again, &Items { items: vec![1], next_cursor: None }).status(), 200);
     }
 }

@@ -1,6 +1,7 @@
 //! What goes wrong, as `application/problem+json` (RFC 9457), naming the field where one is at fault.
 
 use crate::db::DbError;
+use crate::session::services::NotNoted;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
@@ -119,11 +120,21 @@ impl Problem {
         Self::because(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
+    /// 416: a range that is not there.
+    pub fn beyond(length_bytes: u64) -> Self {
+        Self::because(StatusCode::RANGE_NOT_SATISFIABLE, format!("it has {length_bytes} bytes"))
+    }
+
     /// 429: too many requests.
     pub fn too_many(retry_after_s: u64) -> Self {
         let wait = retry_after_s.max(1);
-        let detail = format!("too many requests: try again in {wait} s");
-        Self { retry_after_s: Some(wait), ..Self::because(StatusCode::TOO_MANY_REQUESTS, detail) }
+        Self::too_many_because(format!("too many requests: try again in {wait} s"), wait)
+    }
+
+    /// 429 for another reason than many requests.
+    pub fn too_many_because(detail: impl Into<String>, retry_after_s: u64) -> Self {
+        let wait = Some(retry_after_s.max(1));
+        Self { retry_after_s: wait, ..Self::because(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// 500: our own fault; what it was stands in the log.
@@ -201,11 +212,23 @@ impl From<DbError> for Problem {
                 tracing::warn!(error.code = error.code(), %error, "request not served");
                 Self::unavailable("the database does not answer")
             }
+            // What was asked for, and no fault of the database's.
+            DbError::BadAppointment => Self::invalid("duration", error.to_string()),
+            _ if error.is_dangling() => {
+                tracing::warn!(error.code = error.code(), %error, "request contradicts another");
+                Self::conflict("what this belongs to was changed at the same moment")
+            }
             _ => {
                 tracing::error!(error.code = error.code(), %error, "request failed");
                 Self::internal()
             }
         }
+    }
+}
+
+impl From<NotNoted> for Problem {
+    fn from(error: NotNoted) -> Self {
+        Self::because(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 }
 

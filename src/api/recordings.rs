@@ -1,9 +1,12 @@
 //! `/api/calls/{id}/recording` and its waveform; `/api/customers/{id}/erase`.
 
 use super::access::{Access, Admin, Read};
+use super::calls::find;
+use super::common::Clock;
 use super::problem::{ApiResult, Problem};
 use crate::db::erase::{Erasure, Traces};
 use crate::domain::recording::{Recording, RecordingState};
+use crate::domain::time::UnixMillis;
 use crate::jobs::recordings::HouseError;
 use crate::session::services::Services;
 use crate::storage::peaks::Peaks;
@@ -11,7 +14,8 @@ use crate::storage::store::{PIECE, Source, StoreError};
 use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue,
+    IF_RANGE, RANGE,
 };
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use futures_util::stream;
@@ -43,8 +47,24 @@ struct Erased {
     messages: u64,
     /// Appointments that were made nameless.
     appointments: u64,
+    /// Those of them that were still to come. They are called off: after the erasure nobody could be told of them.
+    upcoming: Vec<UpcomingAppointment>,
+    /// Actions of staff that lost their details.
+    staff_actions: u64,
+    /// Jobs about their calls deleted.
+    jobs: u64,
     /// Recordings deleted.
     recordings: u64,
+}
+
+/// An appointment that is called off.
+#[derive(Serialize, utoipa::ToSchema)]
+struct UpcomingAppointment {
+    id: i64,
+    service: String,
+    staff: String,
+    #[schema(format = DateTime)]
+    starts_at: String,
 }
 
 /// How an erasure is asked for.
@@ -82,9 +102,9 @@ impl From<HouseError> for Problem {
     }
 }
 
-/// The recording of a call, with the call's id in the database.
-async fn recording_of(services: &Services, id: i64) -> Result<Recording, Problem> {
-    let call = services.db.call_by_id(id).await?.ok_or_else(|| Problem::not_found("call"))?;
+/// The recording of a call, by our id or by Twilio's.
+async fn recording_of(services: &Services, id: &str) -> Result<Recording, Problem> {
+    let call = find(services, id).await?;
     let all = services.db.recordings_of(call.facts.sid).await?;
     let complete = |r: &&Recording| matches!(r.state, RecordingState::Stored | RecordingState::Uploaded);
     match all.iter().find(complete) {
@@ -99,7 +119,7 @@ async fn recording_of(services: &Services, id: i64) -> Result<Recording, Problem
 /// The recording of a call: stereo mu-law WAV, the caller left, the bot right.
 #[utoipa::path(
     tag = "calls",
-    params(("id" = i64, Path, description = "The call's id"),
+    params(("id" = String, Path, description = "The call's id, ours or Twilio's", example = "17"),
            ("Range" = Option<String>, Header, description = "One range of bytes")),
     responses((status = 200, description = "The whole recording", content_type = "audio/wav", body = Vec<u8>),
               (status = 206, description = "The range asked for", content_type = "audio/wav", body = Vec<u8>),
@@ -109,8 +129,13 @@ async fn recording_of(services: &Services, id: i64) -> Result<Recording, Problem
     security(("key" = []), ("session" = []))
 )]
 #[get("/api/calls/{id}/recording")]
-async fn download(services: Shared, _: Access<Read>, id: web::Path<i64>, request: HttpRequest) -> ApiResult {
-    let recording = recording_of(&services, id.into_inner()).await?;
+async fn download(
+    services: Shared,
+    _: Access<Read>,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> ApiResult {
+    let recording = recording_of(&services, &id).await?;
     let source = services.recordings.open(&recording).await?;
     let length = source.length();
     let tag = format!("\"{}-{length}\"", recording.started.0);
@@ -123,9 +148,11 @@ async fn download(services: Shared, _: Access<Read>, id: web::Path<i64>, request
         Asked::All => (StatusCode::OK, 0..length),
         Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Asked::Beyond => {
-            return Ok(HttpResponse::RangeNotSatisfiable()
-                .insert_header((CONTENT_RANGE, format!("bytes */{length}")))
-                .finish());
+            let mut answer = Problem::beyond(length).response(Some(request.path()));
+            let range =
+                HeaderValue::try_from(format!("bytes */{length}")).map_err(|_| Problem::internal())?;
+            answer.headers_mut().insert(CONTENT_RANGE, range);
+            return Ok(answer);
         }
     };
     let mut response = HttpResponse::build(status);
@@ -209,15 +236,15 @@ fn asked(header: &str, length: u64) -> Asked {
 /// The waveform of a call's recording. A turn's `at_ms` less `offset_ms` is its place in it.
 #[utoipa::path(
     tag = "calls",
-    params(("id" = i64, Path, description = "The call's id")),
+    params(("id" = String, Path, description = "The call's id, ours or Twilio's", example = "17")),
     responses((status = 200, description = "The loudest sample of each side in each stretch, in percent", body = Peaks),
               (status = 404, description = "There is no such call, or no recording of it"),
               (status = 409, description = "The call is still being recorded")),
     security(("key" = []), ("session" = []))
 )]
 #[get("/api/calls/{id}/waveform")]
-async fn waveform(services: Shared, _: Access<Read>, id: web::Path<i64>) -> ApiResult {
-    let recording = recording_of(&services, id.into_inner()).await?;
+async fn waveform(services: Shared, _: Access<Read>, id: web::Path<String>) -> ApiResult {
+    let recording = recording_of(&services, &id).await?;
     let json = services.recordings.peaks(&recording).await?;
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/json"))
@@ -228,27 +255,27 @@ async fn waveform(services: Shared, _: Access<Read>, id: web::Path<i64>) -> ApiR
 /// Delete the recording of a call, for good.
 #[utoipa::path(
     tag = "calls",
-    params(("id" = i64, Path, description = "The call's id")),
+    params(("id" = String, Path, description = "The call's id, ours or Twilio's", example = "17")),
     responses((status = 204, description = "Deleted"),
               (status = 404, description = "There is no such call, or no recording of it"),
               (status = 409, description = "The call is still being recorded")),
     security(("key" = []), ("session" = []))
 )]
 #[delete("/api/calls/{id}/recording")]
-async fn remove(services: Shared, access: Access<Admin>, id: web::Path<i64>) -> ApiResult {
-    let id = id.into_inner();
-    let first = recording_of(&services, id).await?;
+async fn remove(services: Shared, access: Access<Admin>, id: web::Path<String>) -> ApiResult {
+    let first = recording_of(&services, &id).await?;
     for recording in services.db.recordings_of(first.sid).await? {
         if matches!(recording.state, RecordingState::Stored | RecordingState::Uploaded) {
             crate::jobs::recordings::delete(&services.db, &services.recordings, &recording).await?;
         }
     }
-    services.staff_log(access.who(), "recording.delete", format!("call {id}"), json!({}));
+    services.staff_log(access.who(), "recording.delete", format!("call {id}"), json!({})).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// Erase everything that is known of a person: the customer, the words, messages, summaries and recordings of their
-/// calls. Calls and appointments stay without a name. A dry run tells what there is.
+/// calls. Calls and appointments stay without a name; appointments still to come are called off. A dry run tells what
+/// there is, and whom to ring before.
 #[utoipa::path(
     tag = "customers",
     params(("id" = i64, Path, description = "The customer's id"), EraseQuery),
@@ -265,6 +292,9 @@ async fn erase(
     query: web::Query<EraseQuery>,
 ) -> ApiResult {
     let id = id.into_inner();
+    // What is still on its way to the database belongs to it.
+    services.db.flush().await?;
+    let clock = Clock::of(&services.profile);
     let mut traces = found(services.db.traces_of(id).await?)?;
     if !query.dry_run {
         // Files first: once the rows are gone, nobody knows whose they were.
@@ -272,8 +302,12 @@ async fn erase(
             services.recordings.delete(location).await?;
         }
         traces = found(services.db.erase_customer(id).await?)?;
-        let detail = json!({ "calls": traces.calls, "recordings": traces.recordings.len() });
-        services.staff_log(access.who(), "customer.erase", format!("customer {id}"), detail);
+        services.feed.forget(&traces.sids);
+        let called_off: Vec<i64> = traces.upcoming.iter().map(|upcoming| upcoming.id).collect();
+        let detail = json!({
+            "calls": traces.calls, "recordings": traces.recordings.len(), "called_off": called_off,
+        });
+        services.staff_log(access.who(), "customer.erase", format!("customer {id}"), detail).await?;
     }
     Ok(HttpResponse::Ok().json(Erased {
         dry_run: query.dry_run,
@@ -282,6 +316,18 @@ async fn erase(
         events: traces.events,
         messages: traces.messages,
         appointments: traces.appointments,
+        staff_actions: traces.staff_actions,
+        jobs: traces.jobs,
+        upcoming: traces
+            .upcoming
+            .into_iter()
+            .map(|upcoming| UpcomingAppointment {
+                id: upcoming.id,
+                service: upcoming.service,
+                staff: upcoming.staff,
+                starts_at: clock.stamp(UnixMillis(upcoming.starts_ms)),
+            })
+            .collect(),
         recordings: traces.recordings.len() as u64,
     }))
 }

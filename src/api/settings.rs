@@ -2,6 +2,7 @@
 
 use super::access::{Access, Admin, Read};
 use super::body::Json;
+use super::page::{KEEP_BUT_ASK, not_modified};
 use super::problem::{ApiResult, FieldError, Problem};
 use super::profile::{expected, is_known, tag};
 use crate::config::load::{self, Fault};
@@ -10,7 +11,7 @@ use crate::config::setting::Kind;
 use crate::observe::clock::unix_now;
 use crate::session::live::{Current, Live, SETTINGS};
 use crate::session::services::Services;
-use actix_web::http::header::ETAG;
+use actix_web::http::header::{CACHE_CONTROL, ETAG};
 use actix_web::{HttpRequest, HttpResponse, get, patch, web};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -24,6 +25,18 @@ pub fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig) {
     config.service(read).service(write);
 }
 
+/// A setting's value, by its kind; to give one back to file and environment, `null`.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes values that the settings themselves read")]
+enum SettingValue {
+    Text(String),
+    Number(f64),
+    Switch(bool),
+    List(Vec<String>),
+    Nothing,
+}
+
 /// One setting.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct SettingView {
@@ -31,10 +44,10 @@ pub struct SettingView {
     #[schema(example = "call.filler_ms")]
     pub name: String,
     /// What holds.
-    #[schema(value_type = Value)]
+    #[schema(value_type = Option<SettingValue>)]
     pub value: Value,
     /// What file and environment say; what holds again if the setting is given `null`.
-    #[schema(value_type = Value)]
+    #[schema(value_type = Option<SettingValue>)]
     pub configured: Value,
     /// `text`, `number`, `decimal`, `switch` or `list`.
     pub kind: &'static str,
@@ -77,6 +90,7 @@ fn wrong(problems: Vec<load::Problem>) -> Problem {
         message: match &problem.fault {
             Fault::Wrong { expected, .. } => format!("expected {expected}"),
             Fault::Unknown(_) => "is no setting that can be changed here".to_owned(),
+            Fault::Unsupported => "is not supported by this version yet".to_owned(),
             Fault::Missing(text) | Fault::Unreadable(text) | Fault::Clash(text) => text.clone(),
         },
         field: problem.subject,
@@ -98,9 +112,12 @@ async fn read(services: Shared, request: HttpRequest, _access: Access<Read>) -> 
     let current = services.live.current();
     let tag = tag("settings", current.settings_version);
     if is_known(&request, &tag) {
-        return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
+        return Ok(not_modified(&tag));
     }
-    Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(view(&services.live, &current)))
+    Ok(HttpResponse::Ok()
+        .insert_header((ETAG, tag))
+        .insert_header((CACHE_CONTROL, KEEP_BUT_ASK))
+        .json(view(&services.live, &current)))
 }
 
 /// Changes settings
@@ -110,7 +127,7 @@ async fn read(services: Shared, request: HttpRequest, _access: Access<Read>) -> 
 #[utoipa::path(
     tag = "settings",
     params(("If-Match" = Option<String>, Header, description = "The ETag of the settings that are changed")),
-    request_body(content = Object, content_type = "application/json"),
+    request_body(content = BTreeMap<String, SettingValue>, content_type = "application/json"),
     responses(
         (status = 200, description = "The settings as they hold now", body = SettingsView,
             headers(("ETag" = String))),
@@ -158,7 +175,7 @@ async fn write(
         return Err(Problem::precondition_failed());
     };
     live.set_changes(config, changes, version);
-    services.staff_log(who, "settings.change", "settings".to_owned(), json!(wanted));
+    services.staff_log(who, "settings.change", "settings".to_owned(), json!(wanted)).await?;
     let current = live.current();
     let tag = tag("settings", current.settings_version);
     Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(view(live, &current)))

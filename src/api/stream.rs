@@ -2,10 +2,11 @@
 //!
 //! At first every live call (`call`), then what happens: `call` whenever one begins or stands otherwise, `turn`,
 //! `event`, `ended`. A reader that is too slow, or was away, loses the oldest events and is told so (`resync`): it then
-//! asks the other routes what it missed. The stream ends when the server is to stop, and after half an hour, so that a
-//! credential that was taken away does not see for ever.
+//! asks the other routes what it missed. Whether the reader still may is asked again with every sign of life; the stream
+//! ends when the answer is no, when the server is to stop, and after half an hour.
 
-use super::access::{Access, Read};
+use super::access::{Access, Credential, Read};
+use super::gate::{Gate, StreamPlace};
 use super::keys::local;
 use super::live::LiveView;
 use super::problem::{ApiResult, Problem};
@@ -30,8 +31,6 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
-/// A comment is sent after so much silence.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Longest life of one stream.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// Streams at once.
@@ -49,13 +48,18 @@ pub fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig) {
     responses(
         (status = 200, description = "Events `call`, `turn`, `event`, `ended`, `resync`, `closing`, each with JSON data",
             content_type = "text/event-stream", body = String),
-        (status = 429, description = "Too many watch already"),
+        (status = 429, description = "Too many watch already, or this key or user watches too many streams"),
         (status = 503, description = "The server is about to stop"),
     ),
     security(("key" = []), ("session" = []))
 )]
 #[get("/api/stream")]
-async fn watch(services: web::Data<Rc<Services>>, request: HttpRequest, _access: Access<Read>) -> ApiResult {
+async fn watch(
+    services: web::Data<Rc<Services>>,
+    gate: web::Data<Gate>,
+    request: HttpRequest,
+    access: Access<Read>,
+) -> ApiResult {
     let feed = &services.feed;
     if feed.is_closing() {
         return Err(Problem::unavailable("the server is about to stop"));
@@ -63,11 +67,17 @@ async fn watch(services: web::Data<Rc<Services>>, request: HttpRequest, _access:
     if feed.watchers() >= MOST {
         return Err(Problem::too_many(30));
     }
+    let gate = gate.into_inner();
+    let place = gate.watch(access.who()).ok_or_else(|| Problem::too_many(30))?;
     // Watched first, listed then: what happens in between is seen twice and not never.
     let (watcher, last) = feed.watch_from();
     let seen = request.headers().get("Last-Event-ID").and_then(|value| value.to_str().ok());
     let mut reader = Reader {
         services: Rc::clone(&services),
+        credential: access.credential().clone(),
+        pulse: gate.pulse,
+        checks: Instant::now() + gate.pulse,
+        _place: place,
         watcher,
         ready: VecDeque::new(),
         ends: Instant::now() + LONGEST,
@@ -96,6 +106,13 @@ async fn watch(services: web::Data<Rc<Services>>, request: HttpRequest, _access:
 /// One who watches. Nothing is fetched before what was fetched last is on its way, so a slow one holds up nobody.
 struct Reader {
     services: Rc<Services>,
+    credential: Credential,
+    /// Between two signs of life.
+    pulse: Duration,
+    /// When it is asked next whether the reader still may.
+    checks: Instant,
+    /// One of those that the reader may have open.
+    _place: StreamPlace,
     watcher: Watcher,
     ready: VecDeque<Bytes>,
     ends: Instant,
@@ -127,10 +144,20 @@ impl Reader {
             if self.over {
                 return None;
             }
-            let pause = Instant::now() + KEEP_ALIVE;
-            match timeout_at(pause.min(self.ends), self.watcher.numbered()).await {
-                Err(_) if Instant::now() >= self.ends => self.over = true,
-                Err(_) => return Some(Bytes::from_static(b": still here\n\n")),
+            if Instant::now() >= self.ends {
+                return None;
+            }
+            if Instant::now() >= self.checks {
+                self.checks = Instant::now() + self.pulse;
+                if !self.still_may().await {
+                    self.tell(self.last, "closing", &json!({ "reason": "signed_out" }));
+                    self.over = true;
+                    continue;
+                }
+                return Some(Bytes::from_static(b": still here\n\n"));
+            }
+            match timeout_at(self.checks.min(self.ends), self.watcher.numbered()).await {
+                Err(_) => {}
                 Ok(Ok(Numbered { n, event })) => self.on_event(n, event).await,
                 Ok(Err(RecvError::Lagged(lost))) => {
                     let n = self.last.saturating_add(lost);
@@ -139,6 +166,15 @@ impl Reader {
                 Ok(Err(RecvError::Closed)) => self.over = true,
             }
         }
+    }
+
+    /// Whether the key or the sign-in still holds. A database that is away takes nothing from anybody.
+    async fn still_may(&self) -> bool {
+        let asked = self.services.db.credential_holds(self.credential.clone(), unix_now());
+        asked.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "whether a reader still may is not known");
+            true
+        })
     }
 
     async fn on_event(&mut self, n: u64, event: FeedEvent) {

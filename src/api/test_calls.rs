@@ -7,6 +7,7 @@
 use super::access::{Access, Act};
 use super::gate::Gate;
 use super::problem::{ApiResult, Problem};
+use super::spend;
 use crate::domain::call::{CallKind, Direction};
 use crate::domain::ids::{AdmissionId, CallSid};
 use crate::domain::phone::CallerId;
@@ -66,6 +67,7 @@ fn is_bound_to(admission: &AdmissionId, who: &Who) -> bool {
     tag = "live",
     responses(
         (status = 201, description = "What the stream needs", body = TestCall),
+        (status = 429, description = "The day has cost as much as it may"),
         (status = 503, description = "All lines are busy"),
     ),
     security(("key" = []), ("session" = []))
@@ -78,6 +80,9 @@ async fn begin(
     access: Access<Act>,
 ) -> ApiResult {
     let who = access.who();
+    if let Some(limit) = spend::day_limit(&services, None).await {
+        return Err(spend::problem(&services, limit));
+    }
     let sid = CallSid::new(format!("test-{:032x}", rand::random::<u128>()));
     let call = NewCall {
         sid: sid.clone(),
@@ -86,13 +91,14 @@ async fn begin(
         caller: CallerId::Client(who.name.as_str().into()),
         business_number: services.config.twilio.phone_number.clone(),
         admission: AdmissionId::new(format!("{}{:016x}", mark(who), rand::random::<u64>())),
+        unaffordable: false,
     };
     let Admitted::New(facts) = services.registry.send(Admit(call)).await? else {
         return Err(Problem::unavailable("all lines are busy"));
     };
     let token = services.tokens.sign(&Claims::of(&facts, unix_now().after(GOOD_FOR)));
     let token = token.ok_or_else(|| Problem::unavailable("there is no secret to sign with"))?;
-    services.staff_log(who, "call.test", sid.as_str().to_owned(), json!({}));
+    services.staff_log(who, "call.test", sid.as_str().to_owned(), json!({})).await?;
     let stream_url = format!("{}?{STREAM_QUERY}", stream_address(&services, &gate, &request));
     let answer = TestCall { token, stream_url, call_sid: sid.as_str().to_owned() };
     Ok(HttpResponse::Created().json(answer))

@@ -177,7 +177,7 @@ async fn create(services: Shared, access: Access<Act>, new: Json<NewTimeOff>) ->
     let appointments = services.db.confirmed_between(staff, from, to).await?;
     let body = body(&clock, row);
     let detail = json!({ "staff": body.staff, "from": body.from, "to": body.to });
-    services.staff_log(who, "time_off.create", format!("time off {}", body.id), detail);
+    services.staff_log(who, "time_off.create", format!("time off {}", body.id), detail).await?;
     let appointments = usize::try_from(appointments).unwrap_or(0);
     Ok(HttpResponse::Created().json(CreatedTimeOff { time_off: body, appointments }))
 }
@@ -195,6 +195,6 @@ async fn remove(services: Shared, access: Access<Act>, id: web::Path<i64>) -> Ap
     if !services.db.remove_time_off(*id).await? {
         return Err(Problem::not_found("time off"));
     }
-    services.staff_log(access.who(), "time_off.remove", format!("time off {id}"), json!({}));
+    services.staff_log(access.who(), "time_off.remove", format!("time off {id}"), json!({})).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -5,11 +5,11 @@ use super::body::Json;
 use super::gate::Gate;
 use super::keys::local;
 use super::login::hashed;
-use super::page::{Items, Page, id_cursor, items};
+use super::page::{IdList, Items, Page, id_cursor, items};
 use super::problem::{ApiResult, Problem};
 use super::secret::{new_password, password_fault, user_name};
 use crate::db::access::{User, UserChange, UserChanged};
-use crate::domain::staff::Role;
+use crate::domain::staff::{ONE_TIME_PASSWORD, Role};
 use crate::observe::clock::unix_now;
 use crate::session::services::Services;
 use actix_web::{HttpResponse, delete, get, patch, post, web};
@@ -36,7 +36,7 @@ struct UserBody {
     role: Role,
     /// Whether they may not sign in.
     disabled: bool,
-    /// Whether the password was made for them and is still to be changed.
+    /// Whether the password was made for them and is still to be changed; until then they can do nothing else.
     one_time_password: bool,
     #[schema(format = DateTime)]
     created_at: String,
@@ -50,7 +50,7 @@ struct NewUser {
     #[schema(min_length = 1, max_length = 64)]
     name: String,
     role: Role,
-    /// Their first password; one is made if it is not given.
+    /// Their first password; if it is not given, one is made that is good for seven days, until they choose their own.
     #[schema(value_type = Option<String>, format = Password, min_length = 10)]
     #[serde(default)]
     password: Option<SecretString>,
@@ -100,11 +100,11 @@ fn body(services: &Services, user: User) -> UserBody {
 )]
 #[get("/api/users")]
 async fn list(services: Shared, _: Access<Admin>, page: web::Query<Page>) -> ApiResult {
-    let users = services.db.users(page.after_id()?, page.limit.saturating_add(1)).await?;
+    let users = services.db.users(page.after_id(IdList::Users)?, page.limit.saturating_add(1)).await?;
     let more = users.len() > page.limit as usize;
     let users: Vec<UserBody> =
         users.into_iter().take(page.limit as usize).map(|user| body(&services, user)).collect();
-    let next = users.last().filter(|_| more).map(|user| id_cursor(user.id));
+    let next = users.last().filter(|_| more).map(|user| id_cursor(IdList::Users, user.id));
     Ok(items(users, next))
 }
 
@@ -138,7 +138,7 @@ async fn create(
         return Err(Problem::conflict("a user of this name is there already"));
     };
     let detail = json!({"name": user.name, "role": user.role});
-    services.staff_log(access.who(), "user.create", format!("user {}", user.id), detail);
+    services.staff_log(access.who(), "user.create", format!("user {}", user.id), detail).await?;
     let password = made.then(|| password.expose_secret().to_owned());
     Ok(HttpResponse::Created().json(CreatedUser { user: body(&services, user), password }))
 }
@@ -173,13 +173,15 @@ async fn change(
 ) -> ApiResult {
     let password = patch.new_password.then(new_password);
     let hash = match &password {
-        Some(password) => Some((hashed(&gate, password.clone()).await?, true)),
+        Some(password) => {
+            Some((hashed(&gate, password.clone()).await?, Some(unix_now().after(ONE_TIME_PASSWORD))))
+        }
         None => None,
     };
     let wanted = UserChange { role: patch.role, disabled: patch.disabled, password: hash };
     let user = changed(services.db.change_user(*id, wanted).await?)?;
     let detail = json!({"role": patch.role, "disabled": patch.disabled, "new_password": patch.new_password});
-    services.staff_log(access.who(), "user.change", format!("user {id}"), detail);
+    services.staff_log(access.who(), "user.change", format!("user {id}"), detail).await?;
     let password = password.map(|password| password.expose_secret().to_owned());
     Ok(HttpResponse::Ok().json(CreatedUser { user: body(&services, user), password }))
 }
@@ -197,6 +199,6 @@ async fn change(
 async fn remove(services: Shared, access: Access<Admin>, id: web::Path<i64>) -> ApiResult {
     let wanted = UserChange { disabled: Some(true), ..UserChange::default() };
     changed(services.db.change_user(*id, wanted).await?)?;
-    services.staff_log(access.who(), "user.disable", format!("user {id}"), json!({}));
+    services.staff_log(access.who(), "user.disable", format!("user {id}"), json!({})).await?;
     Ok(HttpResponse::NoContent().finish())
 }

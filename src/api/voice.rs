@@ -5,7 +5,11 @@
 //! never waits for a vendor.
 
 use super::gate::Gate;
+use super::spend;
 use super::test_calls;
+use crate::config::prices::DayLimit;
+use crate::db::Write;
+use crate::domain::audit::AuditEvent;
 use crate::domain::call::{CallFacts, CallKind, CallStatus, Direction, EndReason};
 use crate::domain::ids::{AdmissionId, CallSid};
 use crate::domain::phone::PhoneNumber;
@@ -24,6 +28,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
+use serde_json::json;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -211,6 +216,11 @@ async fn incoming(
         tracing::warn!(call.id = %voice.call_sid, "call refused: too many from its number or to ours");
         return xml(twiml::say_and_hangup(say(&services, &services.busy_words)));
     }
+    // Whether one that we placed could be paid for was asked when it was placed.
+    let limit = match outbound {
+        true => None,
+        false => spend::day_limit(&services, voice.other_party().number()).await,
+    };
     let call = NewCall {
         sid: voice.call_sid.clone(),
         kind: CallKind::Twilio,
@@ -218,6 +228,7 @@ async fn incoming(
         caller: voice.other_party().clone(),
         business_number: voice.own_party().as_raw().into_owned(),
         admission: AdmissionId::new(format!("{:032x}", rand::random::<u128>())),
+        unaffordable: limit.is_some(),
     };
     match services.registry.send(Admit(call)).await {
         Ok(Admitted::New(facts) | Admitted::Again(facts)) => stream_document(&services, &facts),
@@ -228,6 +239,17 @@ async fn incoming(
                 Some(_) => last_resort_document(&services),
                 None => xml(twiml::say_and_hangup(say(&services, &services.busy_words))),
             }
+        }
+        Ok(Admitted::Unaffordable) => {
+            let limit = limit.map_or("day", DayLimit::as_str);
+            tracing::warn!(call.id = %voice.call_sid, limit, "call refused: as much is spent today as may be");
+            let event = AuditEvent::new("call.refused", json!({ "spend_limit": limit }));
+            if let Err(error) =
+                services.db.record(Write::Event { sid: voice.call_sid.clone(), at: unix_now(), event })
+            {
+                tracing::error!(call.id = %voice.call_sid, %error, "a refused call is missing from the audit trail");
+            }
+            xml(twiml::say_and_hangup(say(&services, &services.spent_words)))
         }
         Ok(Admitted::Over) => xml(twiml::hangup()),
         Err(error) => {
@@ -253,7 +275,8 @@ async fn go_on(services: Shared, request: HttpRequest, body: Bytes) -> HttpRespo
         services.registry.do_send(Finish { sid, reason: EndReason::Apology });
         return apology_document(&services);
     }
-    match services.registry.send(GoOn { sid, status: voice.status, dial }).await {
+    let ask = GoOn { sid, status: voice.status, dial, person: services.transfer_number.clone() };
+    match services.registry.send(ask).await {
         Ok(onward) => onward_document(&services, &voice.call_sid, onward, unanswered),
         Err(error) => {
             tracing::error!(%error, "registry does not answer");

@@ -2,7 +2,7 @@
 //!
 //! Each request brings along the services that hold when it comes; a stream keeps its own until it ends.
 
-use super::{Blueprint, busy_words, own_phrases, share_of};
+use super::{Blueprint, busy_words, own_phrases, share_of, spent_words};
 use crate::call::services::CallServices;
 use crate::domain::phone::PhoneNumber;
 use crate::provider::stt::deepgram::DeepgramStt;
@@ -47,6 +47,7 @@ impl Workplace {
         let services = Rc::new(Services {
             call: Rc::new(self.blueprint.changed(&old.call, &current, self.workers)),
             busy_words: busy_words(&current.profile),
+            spent_words: spent_words(&current.profile),
             ..old.as_ref().clone()
         });
         let data = container(&services);

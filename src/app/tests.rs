@@ -3,7 +3,10 @@
 use super::*;
 use crate::cli::stack::{local_config, use_vendors};
 use crate::config::profile;
-use crate::domain::call::EndReason;
+use crate::domain::call::{CallFacts, CallKind, Direction, EndReason};
+use crate::domain::ids::Epoch;
+use crate::domain::phone::CallerId;
+use crate::domain::usage::{Item, Used};
 use crate::registry::messages::ListLive;
 use crate::sim::caller::sign::sign;
 use crate::sim::vendors::{Vendors, VendorsConfig, VendorsHandle};
@@ -277,6 +280,32 @@ async fn a_peers_close_is_answered_and_the_call_is_suspended() {
 }
 
 #[actix::test]
+async fn a_peer_that_is_dead_is_let_go_and_its_call_goes_on_with_the_next_stream() {
+    let silent = Duration::from_millis(3_000);
+    let desk = Desk::at(&fresh_folder(), false, |c| c.twilio.silent_ms = silent.as_millis() as u64).await;
+    let mut socket = desk.live().await;
+    // As long as anything comes the peer lives, for longer than it may be silent.
+    let begun = Instant::now();
+    while begun.elapsed() < silent * 2 {
+        let media =
+            serde_json::json!({ "track": "inbound", "chunk": "1", "timestamp": "1", "payload": "//8=" });
+        socket.text(serde_json::json!({ "event": "media", "streamSid": "MZ1", "media": media })).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    desk.state("live").await;
+    // Then nothing more: no frame, no close, not even the end of the connection.
+    let begun = Instant::now();
+    assert_eq!(socket.close_and_answer(false).await, 1011);
+    assert!(begun.elapsed() + Duration::from_millis(500) > silent, "{:?}", begun.elapsed());
+    desk.state("suspended").await;
+    let document = desk.document("/voice/continue", &[("CallStatus", "in-progress")]).await;
+    let mut socket = desk.socket().await;
+    socket.start(Some(&token_of(&document)), "MZ2").await;
+    desk.state("live").await;
+    desk.close().await;
+}
+
+#[actix::test]
 async fn a_stream_that_ends_while_its_call_is_asked_for_gives_the_call_back() {
     let desk = Desk::at(&fresh_folder(), false, |c| c.twilio.max_breaks = 1_000).await;
     let mut document = desk.document("/voice/incoming", &[("CallStatus", "ringing")]).await;
@@ -333,8 +362,10 @@ const UNANSWERED: &[(&str, &str)] =
 
 #[actix::test]
 async fn a_caller_for_whom_there_is_no_room_is_put_through_or_told_so() {
-    for person in [true, false] {
-        let desk = Desk::at(&fresh_folder(), person, |c| c.server.max_calls = 1).await;
+    // No room here, or none at the recogniser: whoever is let in is heard.
+    let full: [fn(&mut Config); 2] = [|c| c.server.max_calls = 1, |c| c.stt.max_concurrent = 1];
+    for (person, full) in [(true, full[0]), (false, full[0]), (true, full[1]), (false, full[1])] {
+        let desk = Desk::at(&fresh_folder(), person, full).await;
         desk.document("/voice/incoming", &[("CallSid", "CA9"), ("CallStatus", "ringing")]).await;
         let document = desk.document("/voice/incoming", &[("CallStatus", "ringing")]).await;
         if person {
@@ -397,5 +428,58 @@ async fn health_counts_the_calls_that_are_not_over() {
     let mut answer = awc::Client::new().get(desk.url("http", "/api/health")).send().await.unwrap();
     let health: serde_json::Value = serde_json::from_slice(&answer.body().await.unwrap()).unwrap();
     assert_eq!((&health["status"], &health["activeCalls"]), (&"ok".into(), &1.into()));
+    desk.close().await;
+}
+
+/// Has a call with this number have cost so much today.
+async fn spend(desk: &Desk, sid: &str, number: &str, micros: i64) {
+    let facts = CallFacts {
+        sid: sid.into(),
+        admission: "a".into(),
+        kind: CallKind::Twilio,
+        direction: Direction::Inbound,
+        caller: CallerId::Number(PhoneNumber::from_e164(number).unwrap()),
+        business_number: "+12025550100".into(),
+        admitted_at: unix_now(),
+        epoch: Epoch(1),
+    };
+    let used = vec![Used { item: Item::TtsChars, model: "m".into(), amount: 1, micros }];
+    let db = &desk.server.db;
+    db.write(Write::CallAdmitted { facts }).await.unwrap();
+    db.write(Write::Usage { sid: sid.into(), at: unix_now(), used }).await.unwrap();
+}
+
+#[actix::test]
+async fn no_call_is_let_in_on_a_day_that_has_cost_what_it_may() {
+    let desk = Desk::at(&fresh_folder(), true, |c| c.prices.day_cap = Some(2.0)).await;
+    let ring = |sid: &'static str| [("CallSid", sid), ("CallStatus", "ringing")];
+    spend(&desk, "CA8", "+12025550188", 1_999_999).await;
+    assert!(desk.document("/voice/incoming", &ring("CA1")).await.contains("<Stream"));
+    spend(&desk, "CA9", "+12025550188", 1).await;
+    let document = desk.document("/voice/incoming", &ring("CA2")).await;
+    assert!(document.contains("cannot take any more calls today"), "{document}");
+    assert!(document.contains("<Hangup") && !document.contains("<Dial") && !document.contains("<Stream"));
+    // One that was let in before is asked about again: it goes on.
+    assert!(desk.document("/voice/incoming", &ring("CA1")).await.contains("<Stream"));
+    desk.server.db.flush().await.unwrap();
+    let trail = desk.server.db.events("CA2".into()).await.unwrap();
+    assert_eq!((trail.len(), trail[0].event.code.as_str()), (1, "call.refused"));
+    assert_eq!(trail[0].event.detail["spend_limit"], "day");
+    assert!(desk.server.db.call_overview("CA2".into()).await.unwrap().is_none());
+    desk.close().await;
+}
+
+#[actix::test]
+async fn a_number_whose_calls_have_cost_what_they_may_is_refused_and_others_are_not() {
+    let desk = Desk::at(&fresh_folder(), false, |c| c.prices.number_cap = Some(0.5)).await;
+    spend(&desk, "CA8", "+12025550143", 500_000).await;
+    let ring =
+        |sid: &'static str, from: &'static str| [("CallSid", sid), ("From", from), ("CallStatus", "ringing")];
+    let document = desk.document("/voice/incoming", &ring("CA1", "+12025550143")).await;
+    assert!(document.contains("cannot take any more calls today"), "{document}");
+    for (sid, from) in [("CA2", "+12025550144"), ("CA3", "anonymous")] {
+        let document = desk.document("/voice/incoming", &ring(sid, from)).await;
+        assert!(document.contains("<Stream"), "{from}: {document}");
+    }
     desk.close().await;
 }

@@ -7,7 +7,6 @@ pub mod fir;
 pub mod frame;
 pub mod mulaw;
 pub mod resample;
-pub mod ring;
 pub mod vad;
 pub mod wav;
 

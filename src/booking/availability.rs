@@ -3,7 +3,7 @@
 //! Wall-clock hours become instants by the time zone's rules of that very day, so that a day on which the clocks change
 //! is neither booked an hour late nor twice. A day's hours that the clocks skip are not offered.
 
-use super::dates::{local, plus_days};
+use super::dates::{local, plus_days, zone_of};
 use crate::domain::appointment::Busy;
 use crate::domain::profile::{BusinessProfile, MinuteOfDay, OpenHours, Service};
 use crate::domain::time::UnixMillis;
@@ -84,6 +84,11 @@ pub fn is_open(profile: &BusinessProfile, zone: &TimeZone, at: UnixMillis) -> bo
     let minute = i32::from(now.hour()) * 60 + i32::from(now.minute());
     hours_on(profile, now.date())
         .is_ok_and(|hours| (i32::from(hours.open.0)..i32::from(hours.close.0)).contains(&minute))
+}
+
+/// Whether the business is open at an instant, in its own time zone; never where that is not known.
+pub fn is_open_at(profile: &BusinessProfile, at: UnixMillis) -> bool {
+    zone_of(profile).is_some_and(|zone| is_open(profile, &zone, at))
 }
 
 /// A wall-clock time as an instant. A time the clocks skip moves on with them, one they repeat is the first of both.

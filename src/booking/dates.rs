@@ -11,7 +11,7 @@ mod reader;
 mod tests;
 
 use super::times::SpokenTime;
-use crate::domain::profile::BusinessProfile;
+use crate::domain::profile::{BusinessProfile, MinuteOfDay};
 use crate::domain::time::UnixMillis;
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
@@ -73,6 +73,31 @@ pub(crate) fn plus_days(date: Date, days: i64) -> Option<Date> {
 /// How many days a date lies after another.
 pub(crate) fn days_between(from: Date, to: Date) -> i64 {
     from.until(to).map_or(0, |span| i64::from(span.get_days()))
+}
+
+/// A day of the business's, as money is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BusinessDay {
+    /// When it began.
+    pub begins: UnixMillis,
+    /// When the next one begins.
+    pub ends: UnixMillis,
+}
+
+impl BusinessDay {
+    /// The day that an instant belongs to. A business whose zone does not exist keeps UTC's days.
+    pub fn of(profile: &BusinessProfile, at: UnixMillis) -> Self {
+        Self::at(&zone_of(profile).unwrap_or(TimeZone::UTC), at)
+    }
+
+    fn at(zone: &TimeZone, at: UnixMillis) -> Self {
+        let date = Timestamp::from_millisecond(at.0).unwrap_or_default().to_zoned(zone.clone()).date();
+        let midnight = |date: Option<Date>| {
+            let instant = date.and_then(|date| super::availability::instant(zone, date, MinuteOfDay(0)));
+            instant.unwrap_or(at)
+        };
+        Self { begins: midnight(Some(date)), ends: midnight(plus_days(date, 1)) }
+    }
 }
 
 /// The part of a day somebody would like.

@@ -3,27 +3,31 @@
 //! It lives on the thread that accepted its stream. It is told of a child's end by the guard round the child's task,
 //! and starts another one after the wait its restart policy names.
 
-use super::children::{Children, Home};
+use super::children::{Children, Home, tell_known};
 use super::machine::{CallMachine, Child, Effect, Event, Setup, Timer};
 use super::media::Media;
-use super::messages::{CallLeft, CloseStream, Departure, EndCall, InjectFault, StaffOrder, StreamEvent};
+use super::messages::{
+    CallLeft, CallerKnown, CloseStream, Departure, EndCall, InjectFault, StaffOrder, StreamEvent,
+};
 use super::recorder::Begins;
 use super::services::CallServices;
 use super::supervision::{RestartPolicy, Verdict, spawn_guarded};
 use crate::audio::wav::stereo::Side;
+use crate::booking::availability::is_open_at;
+use crate::booking::dates::BusinessDay;
 use crate::call::dialogue::messages::{DialogueEvent, Thought};
 use crate::call::stt::messages::SttEvent;
-use crate::call::tts::messages::TtsEvent;
-use crate::db::Write;
+use crate::call::tts::messages::{Spoke, TtsEvent};
+use crate::db::{DbError, Write};
 use crate::dialogue::phrases;
 use crate::dialogue::prompt::Outbound;
 use crate::domain::appointment::Customer;
 use crate::domain::audit::AuditEvent;
 use crate::domain::call::{CallFacts, CallKind, Direction};
-use crate::domain::ids::Generation;
+use crate::domain::ids::{Generation, ReplyId};
 use crate::domain::time::CallTime;
-use crate::domain::turn::ResumeState;
-use crate::domain::usage::{Item, Used, day_of};
+use crate::domain::turn::{ResumeState, Speaker};
+use crate::domain::usage::{Item, Used};
 use crate::observe::clock::unix_now;
 use crate::observe::feed::FeedEvent;
 use actix::{
@@ -31,7 +35,7 @@ use actix::{
     SpawnHandle, WrapFuture,
 };
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +67,8 @@ pub struct CallLines {
     pub stream: Recipient<CloseStream>,
     /// Its registry.
     pub registry: Recipient<CallLeft>,
+    /// Who hears, in the registry, who is on the other end.
+    pub known: Recipient<CallerKnown>,
     /// Told once if the actor is gone without having left.
     pub died: Box<dyn FnOnce()>,
 }
@@ -89,6 +95,7 @@ pub struct CallActor {
     media: Rc<Media>,
     stream: Recipient<CloseStream>,
     registry: Recipient<CallLeft>,
+    known: Recipient<CallerKnown>,
     left: Rc<Cell<bool>>,
     machine: Option<CallMachine>,
     /// What came before the machine was there; a handful of control messages at most.
@@ -99,12 +106,20 @@ pub struct CallActor {
     children: Children,
     policies: HashMap<Child, RestartPolicy>,
     timers: HashMap<Timer, SpawnHandle>,
+    /// Turns that the audit trail knows of.
+    noted: HashSet<u32>,
     /// What the call has cost so far, in millionths.
     spent: i64,
     /// What the day had cost when that was last looked at, and what this call has added to it since.
     day_spent: i64,
+    /// The same of the calls with this caller's number.
+    number_spent: i64,
     /// Until when the call's time on the telephone network is counted.
     counted_until: CallTime,
+    /// The minute (since 1970) in which it was last looked whether the business is open.
+    hour_checked: i64,
+    /// Sentences that the voice's mailbox did not take.
+    refused: Vec<(ReplyId, u32)>,
 }
 
 impl CallActor {
@@ -134,6 +149,7 @@ impl CallActor {
             media,
             stream: lines.stream,
             registry: lines.registry,
+            known: lines.known,
             left: Rc::clone(&left),
             machine: None,
             early: Vec::new(),
@@ -143,9 +159,13 @@ impl CallActor {
             children: Children::default(),
             policies,
             timers: HashMap::new(),
+            noted: HashSet::new(),
             spent: 0,
             day_spent: 0,
+            number_spent: 0,
             counted_until: CallTime::ZERO,
+            hour_checked: 0,
+            refused: Vec::new(),
         };
         let died = lines.died;
         let (address, _task) = spawn_guarded(actor, MAILBOX, move |panicked| {
@@ -165,6 +185,7 @@ impl CallActor {
             media: Rc::clone(&self.media),
             customer: self.customer.clone(),
             brief: self.brief.clone(),
+            known: self.known.clone(),
             call: ctx.address(),
         }
     }
@@ -208,10 +229,12 @@ impl CallActor {
         let services = Rc::clone(&self.services);
         if let Some(customer) = &prepared.customer {
             self.write(Write::CallCustomer { sid: self.facts.sid.clone(), customer_id: customer.id });
+            tell_known(&self.known, &services.feed, &self.facts.sid, customer);
         }
         let name = prepared.customer.as_ref().and_then(|c| c.name.clone());
         self.customer = prepared.customer;
         let resumed = self.facts.epoch.0 > 1;
+        self.noted.extend(prepared.resume.iter().flat_map(|state| &state.turns).map(|turn| turn.n));
         let machine = CallMachine::new(Setup {
             config: services.config.call.clone(),
             phrases: services.phrases.clone(),
@@ -220,6 +243,7 @@ impl CallActor {
             zero_for_person: services.profile.zero_asks_for_a_person,
             record: services.recorder.is_some(),
             notice: services.recorder.as_ref().and(services.profile.recording_notice.clone()),
+            named: name.is_some() || self.brief.is_some(),
             epoch: self.facts.epoch,
             resume: prepared.resume,
             keep_turns: services.config.llm.history_turns.saturating_mul(2),
@@ -246,7 +270,19 @@ impl CallActor {
         self.watch_spending(ctx);
     }
 
+    /// Tells the machine whether somebody can be rung now: the rule of the tool that puts callers through.
+    fn look_at_the_hour(&mut self) {
+        let now = unix_now();
+        let minute = now.0.div_euclid(60_000);
+        if let Some(machine) = &mut self.machine
+            && std::mem::replace(&mut self.hour_checked, minute) != minute
+        {
+            machine.set_staffed(is_open_at(&self.services.profile, now));
+        }
+    }
+
     fn step(&mut self, event: Event, ctx: &mut Context<Self>) {
+        self.look_at_the_hour();
         let at = self.media.now();
         let effects = match &mut self.machine {
             Some(machine) => self.media.with_playback(|playback| machine.on(at, event, playback)),
@@ -258,19 +294,26 @@ impl CallActor {
         for effect in effects {
             self.perform(effect, ctx);
         }
+        for (reply, sentence) in std::mem::take(&mut self.refused) {
+            let code = "mailbox_full".to_owned();
+            self.step(Event::Spoke(Spoke::Failed { reply, sentence, code }), ctx);
+        }
     }
 
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
             Effect::Clear => self.media.wake(),
             Effect::Speak { reply, sentence, text, cache } => {
-                self.children.speak(reply, sentence, text, cache)
+                if !self.children.speak(reply, sentence, text, cache) {
+                    self.refused.push((reply, sentence));
+                }
             }
             Effect::StopSpeech(reply) => self.children.stop_speech(reply),
             Effect::Answer { reply, text } => self.children.answer(reply, text),
             Effect::StopAnswer { reply, fate } => self.children.stop_answer(reply, fate),
             Effect::AnswerHeard { reply, text } => self.children.answer_heard(reply, text),
             Effect::Said { reply, heard } => self.children.said(reply, heard),
+            Effect::Note { text } => self.children.note(text),
             Effect::Overheard { text } => self.children.overheard(text),
             Effect::Finalize => self.children.finalize(),
             Effect::FinishListening => self.children.finish_listening(),
@@ -289,11 +332,24 @@ impl CallActor {
                 }
             }
             Effect::Record(turn) => {
+                if self.noted.insert(turn.n) {
+                    // The words lie in the turn alone: what is masked or erased there is so for good.
+                    let code = match turn.speaker {
+                        Speaker::Caller => "caller.said",
+                        Speaker::Bot => "bot.said",
+                    };
+                    self.audit(AuditEvent::new(code, serde_json::json!({ "turn": turn.n })));
+                }
                 self.services.feed.tell(FeedEvent::Turn { sid: self.facts.sid.clone(), turn: turn.clone() });
                 self.write(Write::Turn { sid: self.facts.sid.clone(), epoch: self.facts.epoch, turn });
             }
             Effect::StartRecording { since_start_ms } => self.start_recording(since_start_ms),
             Effect::Silence { from, to } => self.media.mute_recording(Side::Caller, from, to),
+            Effect::SilenceBefore { from_ms, to_ms } => {
+                if let Some(recorder) = &self.services.recorder {
+                    recorder.silence(&self.facts.sid, self.facts.admitted_at, Side::Caller, from_ms, to_ms);
+                }
+            }
             Effect::SaveState => self.save_state(),
             Effect::Audit(event) => self.audit(event),
             Effect::Leave(departure) => self.leave(departure, ctx),
@@ -354,10 +410,19 @@ impl CallActor {
             let micros = used.iter().fold(0_i64, |sum, used| sum.saturating_add(used.micros));
             self.spent = self.spent.saturating_add(micros);
             self.day_spent = self.day_spent.saturating_add(micros);
-            self.write(Write::Usage { sid: self.facts.sid.clone(), day: day_of(unix_now()), used });
+            self.number_spent = self.number_spent.saturating_add(micros);
+            self.write(Write::Usage { sid: self.facts.sid.clone(), at: unix_now(), used });
         }
-        prices.call_cap_micros().is_some_and(|cap| self.spent >= cap)
-            || prices.day_cap_micros().is_some_and(|cap| self.day_spent >= cap)
+        prices.call_cap_micros().is_some_and(|cap| self.spent >= cap) || self.day_is_spent()
+    }
+
+    /// Whether the day, or the day's calls with this number, have cost as much as they may.
+    fn day_is_spent(&self) -> bool {
+        let limit = self.services.config.prices.reached(self.day_spent, self.number_spent);
+        limit.is_some_and(|limit| {
+            tracing::debug!(call.id = %self.facts.sid, limit = limit.as_str(), "as much is spent as may be");
+            true
+        })
     }
 
     /// Counts what was used, and ends a call that costs too much. What other calls of the day cost is asked for where a
@@ -366,18 +431,29 @@ impl CallActor {
         if self.count() {
             self.step(Event::SpendCap, ctx);
         }
-        if self.services.config.prices.day_cap.is_some() {
-            let db = self.services.db.clone();
-            let asked = async move { db.spent_on(day_of(unix_now())).await };
-            ctx.spawn(asked.into_actor(self).map(|spent, this, ctx| {
-                if let Ok(spent) = spent {
-                    this.day_spent = spent;
-                    if this.services.config.prices.day_cap_micros().is_some_and(|cap| spent >= cap) {
-                        this.step(Event::SpendCap, ctx);
-                    }
-                }
-            }));
+        let prices = &self.services.config.prices;
+        let (all, one) = (prices.day_cap.is_some(), prices.number_cap.is_some());
+        let number = self.facts.caller.number().cloned().filter(|_| one);
+        if !all && number.is_none() {
+            return;
         }
+        let (db, day) = (self.services.db.clone(), BusinessDay::of(&self.services.profile, unix_now()));
+        let asked = async move {
+            let all = if all { db.spent(day.begins, day.ends).await? } else { 0 };
+            let number = match number {
+                Some(number) => db.spent_with(number, day.begins).await?,
+                None => 0,
+            };
+            Ok::<_, DbError>((all, number))
+        };
+        ctx.spawn(asked.into_actor(self).map(|spent, this, ctx| {
+            if let Ok(spent) = spent {
+                (this.day_spent, this.number_spent) = spent;
+                if this.day_is_spent() {
+                    this.step(Event::SpendCap, ctx);
+                }
+            }
+        }));
     }
 
     fn leave(&mut self, departure: Departure, ctx: &mut Context<Self>) {
@@ -489,11 +565,13 @@ impl Handler<EndCall> for CallActor {
 }
 
 impl Handler<StaffOrder> for CallActor {
-    type Result = ();
+    type Result = bool;
 
-    fn handle(&mut self, order: StaffOrder, ctx: &mut Self::Context) {
+    fn handle(&mut self, order: StaffOrder, ctx: &mut Self::Context) -> bool {
         tracing::info!(call.id = %self.facts.sid, order = order.as_str(), "staff take part in a call");
+        let taken = self.machine.as_ref().is_none_or(|machine| machine.takes(&order));
         self.step(Event::Staff(order), ctx);
+        taken
     }
 }
 

@@ -1,10 +1,12 @@
 //! A call's children: their addresses, their incarnations, and how they are started, spoken to and dismissed.
 
 use super::actor::{CallActor, ChildDown};
+use super::desk::Teller;
 use super::dialogue::actor::DialogueActor;
 use super::dialogue::messages as mind;
 use super::machine::Child;
 use super::media::Media;
+use super::messages::CallerKnown;
 use super::services::CallServices;
 use super::stt::actor::SttActor;
 use super::stt::machine::EarSettings;
@@ -15,11 +17,12 @@ use super::tts::messages as voice;
 use crate::dialogue::prompt::Outbound;
 use crate::domain::appointment::Customer;
 use crate::domain::call::CallFacts;
-use crate::domain::ids::{Generation, ReplyId};
+use crate::domain::ids::{CallSid, Generation, ReplyId};
 use crate::domain::turn::ResumeState;
+use crate::observe::feed::{Feed, FeedEvent};
 use actix::Addr;
-use actix::dev::ToEnvelope;
-use actix::{Actor, Context, Handler, Message};
+use actix::dev::{SendError, ToEnvelope};
+use actix::{Actor, Context, Handler, Message, Recipient};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -36,11 +39,27 @@ pub struct Home {
     pub customer: Option<Customer>,
     /// Why we placed it, if we did.
     pub brief: Option<Arc<Outbound>>,
+    /// Who hears, in the registry, who is on the other end.
+    pub known: Recipient<CallerKnown>,
     /// The parent.
     pub call: Addr<CallActor>,
 }
 
-/// Sentences and commands of one reply; more than these never wait for a child.
+impl Home {
+    /// What the mind's desk tells who is on the other end.
+    fn teller(&self) -> Teller {
+        let (known, feed, sid) = (self.known.clone(), self.services.feed.clone(), self.facts.sid.clone());
+        Rc::new(move |customer: &Customer| tell_known(&known, &feed, &sid, customer))
+    }
+}
+
+/// Tells the registry who is on the other end of a call, and then whoever watches that the call has changed.
+pub fn tell_known(registry: &Recipient<CallerKnown>, feed: &Feed, sid: &CallSid, customer: &Customer) {
+    registry.do_send(CallerKnown { sid: sid.clone(), customer: customer.clone() });
+    feed.tell(FeedEvent::Changed { sid: sid.clone() });
+}
+
+/// Commands and the few sentences of a reply that are handed out ahead; more than these never wait for a child.
 const MAILBOX: usize = 64;
 
 struct Slot<A: Actor> {
@@ -78,18 +97,20 @@ impl<A: Actor<Context = Context<A>>> Slot<A> {
         }
     }
 
-    fn tell<M>(&self, message: M)
+    /// Sends a message. `false` if the child's mailbox is full; a child that is gone is told of by its guard.
+    fn tell<M>(&self, message: M) -> bool
     where
         M: Message + Send + 'static,
         M::Result: Send,
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,
     {
-        if let Some(address) = &self.address
-            && address.try_send(message).is_err()
-        {
+        let sent = self.address.as_ref().map_or(Ok(()), |address| address.try_send(message));
+        let full = matches!(sent, Err(SendError::Full(_)));
+        if full {
             tracing::warn!(child = std::any::type_name::<A>(), "child does not take its messages");
         }
+        !full
     }
 }
 
@@ -166,6 +187,7 @@ impl Children {
             facts: &home.facts,
             customer: home.customer.as_ref(),
             brief: home.brief.as_deref(),
+            known: Some(home.teller()),
             events: home.call.clone().recipient(),
             meter: home.media.meter(),
             t0: home.media.t0(),
@@ -174,9 +196,9 @@ impl Children {
         self.mind.start(actor, Child::Dialogue, home.call.clone());
     }
 
-    /// Has a sentence spoken.
-    pub fn speak(&self, reply: ReplyId, sentence: u32, text: String, cache: bool) {
-        self.voice.tell(voice::Speak { reply, sentence, text, cache });
+    /// Has a sentence spoken. `false` if the voice does not take it.
+    pub fn speak(&self, reply: ReplyId, sentence: u32, text: String, cache: bool) -> bool {
+        self.voice.tell(voice::Speak { reply, sentence, text, cache })
     }
 
     /// Has a reply forgotten by the voice.
@@ -202,6 +224,11 @@ impl Children {
     /// Tells what the bot said of its own accord.
     pub fn said(&self, reply: ReplyId, heard: String) {
         self.mind.tell(mind::Said { reply, heard });
+    }
+
+    /// Tells of something beside the words.
+    pub fn note(&self, text: String) {
+        self.mind.tell(mind::Note { text });
     }
 
     /// Tells what the caller said and somebody else has answered.
@@ -235,6 +262,6 @@ impl Children {
             Child::Stt => self.ear.tell(ear::InjectPanic),
             Child::Tts => self.voice.tell(voice::InjectPanic),
             Child::Dialogue => self.mind.tell(mind::InjectPanic),
-        }
+        };
     }
 }

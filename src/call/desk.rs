@@ -46,8 +46,12 @@ struct Inner {
     facts: CallFacts,
     transfer_number: Option<PhoneNumber>,
     now: Rc<dyn Fn() -> UnixMillis>,
+    known: Option<Teller>,
     state: RefCell<State>,
 }
+
+/// Is told who is on the other end of the call, once that is known or known better.
+pub type Teller = Rc<dyn Fn(&Customer)>;
 
 /// What the desk remembers of its call.
 #[derive(Default)]
@@ -82,7 +86,16 @@ impl BookingDesk {
     ) -> Self {
         let zone = dates::zone_of(&profile);
         let state = RefCell::new(State { customer, ..State::default() });
-        Self(Rc::new(Inner { profile, zone, db, facts, transfer_number, now, state }))
+        Self(Rc::new(Inner { profile, zone, db, facts, transfer_number, now, known: None, state }))
+    }
+
+    /// Has somebody told who calls.
+    #[must_use]
+    pub fn telling(mut self, known: Option<Teller>) -> Self {
+        if let Some(inner) = Rc::get_mut(&mut self.0) {
+            inner.known = known;
+        }
+        self
     }
 
     /// Gives back what the call still holds: for its end. Holds that are not given back lapse by themselves.

@@ -1,9 +1,10 @@
 //! The gate in front of a model: its breaker and its share of requests at once.
 
-use super::dialogue::actor::Gate;
+use super::dialogue::actor::{Gate, Permit};
 use crate::config::llm::LlmConfig;
-use crate::provider::breaker::{Breaker, BreakerConfig, Ticket};
-use std::cell::RefCell;
+use crate::provider::breaker::{Breaker, BreakerConfig};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -11,9 +12,8 @@ use tokio::time::Instant;
 pub struct ModelGate {
     began: Instant,
     breaker: RefCell<Breaker>,
-    /// Leave given to requests that have not reported yet. Any of them may report with any ticket, except that a
-    /// trial is always reported first: it is the one the breaker waits for.
-    out: RefCell<Vec<Ticket>>,
+    /// Requests whose answers are not over.
+    out: Cell<usize>,
     limit: usize,
 }
 
@@ -27,40 +27,28 @@ impl ModelGate {
                 window: Duration::from_millis(config.breaker_window_ms),
                 open: Duration::from_millis(config.breaker_open_ms),
             })),
-            out: RefCell::new(Vec::new()),
+            out: Cell::new(0),
             limit: config.max_concurrent.max(1),
         }
     }
 }
 
 impl Gate for ModelGate {
-    fn allows(&self) -> bool {
-        let mut out = self.out.borrow_mut();
-        if out.len() >= self.limit {
-            return false;
+    fn admit(self: Rc<Self>) -> Option<Permit> {
+        if self.out.get() >= self.limit {
+            return None;
         }
-        match self.breaker.borrow_mut().admit(self.began.elapsed()) {
-            Some(ticket) => {
-                out.push(ticket);
-                true
+        let ticket = self.breaker.borrow_mut().admit(self.began.elapsed())?;
+        self.out.set(self.out.get().saturating_add(1));
+        Some(Permit::new(move |result| {
+            self.out.set(self.out.get().saturating_sub(1));
+            let (mut breaker, now) = (self.breaker.borrow_mut(), self.began.elapsed());
+            match result {
+                Some(true) => breaker.success(ticket),
+                Some(false) => breaker.failure(ticket, now),
+                None => breaker.cancelled(ticket, now),
             }
-            None => false,
-        }
-    }
-
-    fn report(&self, ok: bool) {
-        let Some(ticket) = self.out.borrow_mut().pop() else { return };
-        let mut breaker = self.breaker.borrow_mut();
-        if ok {
-            breaker.success(ticket);
-        } else {
-            breaker.failure(ticket, self.began.elapsed());
-        }
-    }
-
-    fn given_up(&self) {
-        let Some(ticket) = self.out.borrow_mut().pop() else { return };
-        self.breaker.borrow_mut().cancelled(ticket, self.began.elapsed());
+        }))
     }
 }
 
@@ -68,28 +56,49 @@ impl Gate for ModelGate {
 mod tests {
     use super::*;
 
+    fn gate(config: LlmConfig) -> Rc<ModelGate> {
+        Rc::new(ModelGate::new(&config))
+    }
+
+    fn ask(gate: &Rc<ModelGate>) -> Option<Permit> {
+        Rc::clone(gate).admit()
+    }
+
     #[actix::test]
     async fn a_model_that_keeps_failing_is_left_alone_and_tried_again() {
         tokio::time::pause();
-        let gate = ModelGate::new(&LlmConfig { breaker_failures: 2, ..LlmConfig::default() });
+        let gate = gate(LlmConfig { breaker_failures: 2, ..LlmConfig::default() });
         for _ in 0..2 {
-            assert!(gate.allows());
-            gate.report(false);
+            ask(&gate).unwrap().settle(false);
         }
-        assert!(!gate.allows());
+        assert!(ask(&gate).is_none());
         tokio::time::advance(Duration::from_secs(15)).await;
-        assert!(gate.allows(), "one request tries");
-        assert!(!gate.allows(), "only one");
-        gate.report(true);
-        assert!(gate.allows());
+        let trial = ask(&gate).expect("one request tries");
+        assert!(ask(&gate).is_none(), "only one");
+        trial.settle(true);
+        assert!(ask(&gate).is_some());
     }
 
     #[actix::test]
     async fn requests_over_the_cap_wait_for_none() {
-        let gate = ModelGate::new(&LlmConfig { max_concurrent: 1, ..LlmConfig::default() });
-        assert!(gate.allows());
-        assert!(!gate.allows());
-        gate.given_up();
-        assert!(gate.allows());
+        let gate = gate(LlmConfig { max_concurrent: 1, ..LlmConfig::default() });
+        let first = ask(&gate).unwrap();
+        assert!(ask(&gate).is_none());
+        drop(first);
+        assert!(ask(&gate).is_some());
+    }
+
+    #[actix::test]
+    async fn each_request_settles_with_its_own_ticket() {
+        tokio::time::pause();
+        let gate = gate(LlmConfig { breaker_failures: 1, ..LlmConfig::default() });
+        let before = ask(&gate).unwrap();
+        ask(&gate).unwrap().settle(false);
+        tokio::time::advance(Duration::from_secs(15)).await;
+        let trial = ask(&gate).unwrap();
+        before.settle(true);
+        assert!(ask(&gate).is_none(), "an answer from before says nothing of now: the trial is still out");
+        trial.settle(true);
+        assert!(ask(&gate).is_some());
     }
 }

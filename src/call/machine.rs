@@ -27,7 +27,7 @@ use crate::domain::time::CallTime;
 use crate::domain::turn::{ResumeState, Speaker, StageLatencies, TurnRecord};
 use recording::CardWatch;
 use serde_json::json;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// The children of a call.
@@ -153,6 +153,11 @@ pub enum Effect {
         /// The words heard.
         heard: String,
     },
+    /// The mind learns of something beside the words.
+    Note {
+        /// One sentence about it.
+        text: String,
+    },
     /// The mind learns what the caller said and somebody else has answered.
     Overheard {
         /// The words.
@@ -180,6 +185,13 @@ pub enum Effect {
         /// To here.
         to: CallTime,
     },
+    /// The same, of what was recorded of an earlier stream.
+    SilenceBefore {
+        /// From here, in milliseconds since the call's start.
+        from_ms: u64,
+        /// To here.
+        to_ms: u64,
+    },
     /// What is needed to resume has changed beyond the turns.
     SaveState,
     /// A row of the audit trail is written.
@@ -193,8 +205,8 @@ pub enum Effect {
 pub struct Phrases {
     /// Bridges a wait; taken in turn.
     pub fillers: Vec<String>,
-    /// Bridges the wait for a tool.
-    pub tool_fillers: Vec<String>,
+    /// Bridges the wait for a tool, by its name; said once, before the others.
+    pub tool_fillers: BTreeMap<String, String>,
     /// Asks whether the caller is there; taken in turn.
     pub idle_prompts: Vec<String>,
     /// Before hanging up on silence.
@@ -203,6 +215,10 @@ pub struct Phrases {
     pub goodbye: String,
     /// After a failure the conversation can survive.
     pub say_again: String,
+    /// While nothing the caller says can be made out; taken in turn.
+    pub cannot_hear: Vec<String>,
+    /// Once it can be again, where words may have been lost meanwhile.
+    pub hears_again: String,
     /// After one it cannot, before hanging up.
     pub apology_goodbye: String,
     /// After one it cannot, before the caller is connected to a person.
@@ -232,6 +248,8 @@ pub struct Setup {
     pub record: bool,
     /// Spoken before anything is recorded and before the greeting, not to be interrupted.
     pub notice: Option<String>,
+    /// Whether the greeting is for this caller alone: it has a name in it, or why they are rung.
+    pub named: bool,
     /// Which owner of the call this is; from the second on, the call is a resumed one.
     pub epoch: Epoch,
     /// What went before, if the call is resumed and it could be read.
@@ -282,9 +300,22 @@ pub struct CallMachine {
     partial: String,
     voice_over: Duration,
     tool_running: bool,
+    /// What to say first while it runs.
+    tool_filler: Option<String>,
     ear_done: bool,
     mind_down: bool,
     voice_down: bool,
+    /// Nothing the caller says can be made out for now.
+    deaf: bool,
+    /// Words were lost, or the caller was told not to be heard: to be asked for once there are ears again.
+    asks_again: bool,
+    /// What the mind has to be told of audio that was lost, ms.
+    hole_ms: u64,
+    deaf_lines_made: usize,
+    /// Until when the bot's audio is played that was sent so far.
+    bot_until: CallTime,
+    /// Whether somebody can be rung at this hour.
+    staffed: bool,
     /// Staff have the word: the bot answers nothing.
     muted: bool,
     digits: String,
@@ -307,8 +338,21 @@ pub struct CallMachine {
 
 /// Numbers of turns set aside for each owner of a call.
 const TURNS_AN_OWNER: u32 = 10_000;
-/// The last words of a call are given up this long after they were handed to the voice.
+/// The last words of a call are given up when nothing was played for so long.
 const LEAVE_BY: Duration = Duration::from_secs(20);
+/// A caller who waits for what the ear has not told yet is spoken to after this long, so that something is heard within
+/// the 4 s of CALL-2 even if the voice takes its time.
+const QUIET: Duration = Duration::from_millis(2_500);
+/// The soonest filler.
+const SOONEST: Duration = Duration::from_millis(100);
+/// After the ear is back, words that were kept are waited for so long before they are asked for.
+const ASK_AGAIN: Duration = Duration::from_millis(1_200);
+/// A limit that is reached while the bot says goodbye, and a wait whose filler could not be spoken, are looked at again
+/// after this long.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Sentences of a reply handed to the voice beyond those it has delivered. It speaks one and asks for the next; the
+/// others keep in the reply, so that no mailbox has to hold a long answer.
+const AHEAD: usize = 8;
 /// Facts kept for a resume.
 const MAX_FACTS: usize = 20;
 /// How long the ear may take to deliver the last words (LiveKit waits as long).
@@ -340,9 +384,16 @@ impl CallMachine {
             partial: String::new(),
             voice_over: Duration::ZERO,
             tool_running: false,
+            tool_filler: None,
             ear_done: false,
             mind_down: false,
             voice_down: false,
+            deaf: false,
+            asks_again: false,
+            hole_ms: 0,
+            deaf_lines_made: 0,
+            bot_until: CallTime::ZERO,
+            staffed: true,
             muted: false,
             digits: String::new(),
             idle_prompts_made: 0,
@@ -371,6 +422,8 @@ impl CallMachine {
             machine.elapsed_before_ms = resume.elapsed_ms;
             machine.breaks = resume.breaks.saturating_add(1);
             machine.notified |= resume.notified;
+            machine.muted = resume.muted;
+            machine.cards = CardWatch::of(resume.digits);
             // A turn that was never answered is answered now.
             if machine.turns.back().is_some_and(|t| t.speaker == Speaker::Caller)
                 && let Some(last) = machine.turns.pop_back()
@@ -403,6 +456,8 @@ impl CallMachine {
             elapsed_ms: self.elapsed_before_ms.saturating_add(at.as_millis()),
             breaks: self.breaks,
             notified: self.notified,
+            muted: self.muted,
+            digits: if self.setup.record { self.cards.digits() } else { Vec::new() },
         }
     }
 
@@ -411,10 +466,26 @@ impl CallMachine {
         self.outcome
     }
 
+    /// Says whether the business is open now: at other hours nobody is rung.
+    pub fn set_staffed(&mut self, staffed: bool) {
+        self.staffed = staffed;
+    }
+
+    /// Whether the caller may be put through to a person now.
+    fn may_transfer(&self) -> bool {
+        self.setup.can_transfer && self.staffed
+    }
+
     /// Whether the caller waits for an answer.
     #[cfg(test)]
     pub(super) fn owes_an_answer(&self) -> bool {
         self.phase == Phase::Live && !self.muted && (self.answer.is_some() || self.open.is_some())
+    }
+
+    /// Whether the bot and the caller talk with each other.
+    #[cfg(test)]
+    pub(super) fn converses(&self) -> bool {
+        self.phase == Phase::Live && !self.muted
     }
 
     /// Whether the call has left.
@@ -425,6 +496,7 @@ impl CallMachine {
     /// Takes one event.
     pub fn on(&mut self, at: CallTime, event: Event, playback: &mut Playback) -> Effects {
         let mut fx = Effects::new();
+        self.bot_until = playback.tail();
         // What was sent is told by the playback; the stream's message about it may still be on its way.
         let sent: Vec<ReplyId> =
             self.replies.iter().filter(|r| !r.sent && playback.has_sent(r.id)).map(|r| r.id).collect();
@@ -488,7 +560,7 @@ impl CallMachine {
             Event::ChildGone(child) => self.on_child_gone(at, child, playback, fx),
             Event::Staff(order) => self.on_staff(at, order, playback, fx),
             Event::SpendCap => {
-                if !self.is_leaving() {
+                if !self.is_saying_goodbye() {
                     fx.push(audit("call.spend_cap", json!({})));
                     self.time_is_up(at, EndReason::SpendCap, playback, fx);
                 }
@@ -543,7 +615,12 @@ impl CallMachine {
             Event::Timer(Timer::Closing) => self.close(at, reason, playback, fx),
             Event::Begin { .. }
             | Event::Heard(
-                Heard::Ready | Heard::Partial { .. } | Heard::SpeechStarted | Heard::Interrupted,
+                Heard::Ready
+                | Heard::Partial { .. }
+                | Heard::SpeechStarted
+                | Heard::Interrupted
+                | Heard::Waiting { .. }
+                | Heard::Hole { .. },
             )
             | Event::Thought(_)
             | Event::Spoke(_)
@@ -596,43 +673,8 @@ impl CallMachine {
             return;
         }
         if !self.muted {
-            self.say(at, greeting, After::Listen, true, fx);
-        }
-    }
-
-    /// Says something of the bot's own accord.
-    fn say(&mut self, at: CallTime, text: String, after: After, interruptible: bool, fx: &mut Effects) {
-        self.start_own(at, Kind::Own, text, after, interruptible, fx);
-    }
-
-    fn start_own(
-        &mut self,
-        at: CallTime,
-        kind: Kind,
-        text: String,
-        after: After,
-        interruptible: bool,
-        fx: &mut Effects,
-    ) {
-        fx.push(Effect::CancelTimer(Timer::Idle));
-        self.last_reply = self.last_reply.next();
-        let mut reply = Reply::new(self.last_reply, kind, at);
-        reply.closed = true;
-        reply.interruptible = interruptible;
-        if after != After::Listen {
-            fx.push(Effect::SetTimer(Timer::LeaveBy, LEAVE_BY));
-        }
-        reply.after = after;
-        reply.cache = kind != Kind::Staff;
-        reply.handed.push(text.clone());
-        self.speak(reply.id, 0, text, reply.cache, fx);
-        self.replies.push_back(reply);
-    }
-
-    /// Hands a sentence to the voice, unless it is being restarted: then it is handed over once it is back.
-    fn speak(&self, reply: ReplyId, sentence: u32, text: String, cache: bool, fx: &mut Effects) {
-        if !self.voice_down {
-            fx.push(Effect::Speak { reply, sentence, text, cache });
+            let kind = if self.setup.named { Kind::Named } else { Kind::Own };
+            self.start_own(at, kind, greeting, After::Listen, true, fx);
         }
     }
 }

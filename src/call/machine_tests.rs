@@ -13,11 +13,16 @@ fn phrases() -> Phrases {
     let list = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
     Phrases {
         fillers: list(&["One moment.", "Nearly there."]),
-        tool_fillers: list(&["Let me look."]),
+        tool_fillers: BTreeMap::from([
+            ("look".into(), "Let me look.".into()),
+            ("write".into(), "Let me write that down.".into()),
+        ]),
         idle_prompts: list(&["Still there?", "Hello?"]),
         idle_goodbye: "Nobody there, goodbye.".into(),
         goodbye: "Goodbye.".into(),
         say_again: "Say that again?".into(),
+        cannot_hear: list(&["I cannot hear you.", "Still nothing."]),
+        hears_again: "I hear you again.".into(),
         apology_goodbye: "Sorry, we call back.".into(),
         apology_transfer: "Sorry, a person will help.".into(),
         transfer: "Putting you through.".into(),
@@ -35,6 +40,7 @@ fn setup() -> Setup {
         zero_for_person: true,
         record: false,
         notice: None,
+        named: false,
         epoch: Epoch(1),
         resume: None,
         keep_turns: 48,
@@ -198,6 +204,21 @@ impl Rig {
         self.on(Event::Thought(Thought::Done { reply: ReplyId(reply), then }))
     }
 
+    /// The ear says that the caller has been waiting since then.
+    fn waiting(&mut self, since: u64) -> &mut Self {
+        self.on(Event::Heard(Heard::Waiting { since: CallTime::from_millis(since) }))
+    }
+
+    /// The same, again and again for so long, as the ear does.
+    fn waits(&mut self, since: u64, ms: u64) -> Vec<String> {
+        let (end, mut did) = (self.now + ms, Vec::new());
+        while self.now < end {
+            did.extend(self.wait(250 - 250 % TICK).did());
+            did.extend(self.waiting(since).did());
+        }
+        did
+    }
+
     fn key(&mut self, digit: char) -> &mut Self {
         self.on(Event::Stream(StreamEvent::Digit(digit)))
     }
@@ -270,11 +291,13 @@ fn brief(effect: &Effect) -> Option<String> {
         Effect::StopAnswer { reply, fate: Fate::Heard(heard) } => format!("stop {reply} [{heard}]"),
         Effect::AnswerHeard { reply, text } => format!("heard {reply} [{text}]"),
         Effect::Said { reply, heard } => format!("said {reply} [{heard}]"),
+        Effect::Note { text } => format!("note {text}"),
         Effect::Overheard { text } => format!("overheard {text}"),
         Effect::FinishListening => "finish".into(),
         Effect::Finalize => "finalize".into(),
         Effect::StartRecording { since_start_ms } => format!("record from {since_start_ms}"),
         Effect::Silence { from, to } => format!("silence {} to {}", from.as_millis(), to.as_millis()),
+        Effect::SilenceBefore { from_ms, to_ms } => format!("silence before {from_ms} to {to_ms}"),
         Effect::Record(turn) => format!("record {} {} {}", turn.n, turn.speaker.as_str(), turn.heard),
         Effect::Leave(Departure::Ended { reason }) => format!("leave ended {reason}"),
         Effect::Leave(Departure::Broke) => "leave broke".into(),
@@ -402,6 +425,63 @@ fn a_card_number_said_in_two_turns_is_masked_in_both_and_silenced() {
     );
     let state = rig.machine.resume_state(CallTime::from_millis(6_000), true);
     assert!(!format!("{state:?}").contains("1111"), "{state:?}");
+}
+
+#[test]
+fn a_card_number_begun_before_the_stream_broke_is_silenced_in_both_streams() {
+    let recorded = || Setup { record: true, ..setup() };
+    let mut rig = Rig::greeted(recorded());
+    rig.on(Event::Heard(Heard::Digits(vec![digits("4111", 1_600, 1_900), digits("1111", 2_000, 2_400)])));
+    rig.says("my card is 4111 1111");
+    assert!(rig.last.contains(&Effect::SaveState), "a killed process leaves them behind");
+    rig.on(Event::Stream(StreamEvent::Broke));
+    let state = rig.machine.resume_state(CallTime::from_millis(rig.now), true);
+    let began = state.elapsed_ms;
+    assert_eq!(state.digits.len(), 2);
+    // As it comes out of the database.
+    let state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+
+    let mut rig = Rig::new(Setup { epoch: Epoch(2), resume: Some(state), ..recorded() });
+    rig.begin().wait(2_000);
+    rig.on(Event::Heard(Heard::Digits(vec![digits("1111", 4_000, 4_300), digits("1111", 4_400, 4_800)])));
+    rig.last.clear();
+    rig.says("1111 1111 thanks");
+    let did: Vec<String> = rig.all.iter().filter_map(brief).collect();
+    for expected in [format!("silence before 1350 to {began}"), "silence 0 to 5050".to_owned()] {
+        assert!(did.contains(&expected), "{expected}: {did:?}");
+    }
+    assert!(!rig.transcript().iter().any(|turn| turn.contains("1111")), "{:?}", rig.transcript());
+    let state = rig.machine.resume_state(CallTime::from_millis(rig.now), true);
+    assert_eq!(state.digits, [], "what is silenced is forgotten");
+    assert!(rig.last.contains(&Effect::SaveState));
+}
+
+#[test]
+fn digits_whose_times_are_lost_are_silenced_with_what_was_before_their_turns() {
+    let state = ResumeState {
+        turns: vec![TurnRecord {
+            n: 2,
+            speaker: Speaker::Caller,
+            said: "my card is 4111 1111".into(),
+            heard: "my card is 4111 1111".into(),
+            interrupted: false,
+            at_ms: 25_000,
+            latency: StageLatencies::default(),
+        }],
+        elapsed_ms: 40_000,
+        ..ResumeState::default()
+    };
+    let mut rig = Rig::new(Setup { record: true, epoch: Epoch(2), resume: Some(state), ..setup() });
+    rig.begin().wait(2_000);
+    rig.on(Event::Heard(Heard::Digits(vec![digits("11111111", 4_000, 4_800)])));
+    rig.says("11111111");
+    let now = 40_000 + rig.now;
+    let did: Vec<String> = rig.all.iter().filter_map(brief).collect();
+    let own = format!("silence before {} to 40000", now - 20_250);
+    for expected in [own.as_str(), "silence before 4750 to 25250"] {
+        assert!(did.iter().any(|effect| effect == expected), "{expected}: {did:?}");
+    }
+    assert!(!rig.transcript().iter().any(|turn| turn.contains("1111")), "{:?}", rig.transcript());
 }
 
 #[test]
@@ -656,6 +736,23 @@ fn a_filler_bridges_a_wait_in_the_middle_of_an_answer() {
 }
 
 #[test]
+fn a_wait_for_a_tool_is_bridged_by_its_own_words_once_and_then_by_others() {
+    for (tool, words) in
+        [("look", "Let me look."), ("write", "Let me write that down."), ("x", "One moment.")]
+    {
+        let mut rig = Rig::greeted(setup());
+        rig.says("hello");
+        rig.on(Event::Thought(Thought::ToolStarted { reply: ReplyId(2), name: tool.into() }));
+        let mut said = Vec::new();
+        for _ in 0..70 {
+            said.extend(rig.wait(100).did().into_iter().filter(|did| did.starts_with("speak ")));
+        }
+        let next = if tool == "x" { "Nearly there." } else { "One moment." };
+        assert_eq!(said, [format!("speak 3.0 {words}"), format!("speak 4.0 {next}")]);
+    }
+}
+
+#[test]
 fn without_an_answer_for_ten_seconds_the_bot_apologises_and_offers_a_way_out() {
     for (setup, words, leave) in [
         (setup(), "Sorry, we call back.", "leave hangup apology []"),
@@ -721,6 +818,29 @@ fn a_call_that_costs_too_much_ends_with_a_word_and_only_one() {
     assert_eq!(rig.on(Event::SpendCap).did(), Vec::<String>::new());
 }
 
+#[test]
+fn a_limit_that_is_reached_does_not_cut_a_goodbye_but_holds_after_it() {
+    let config = CallConfig { max_call_s: 5, ..CallConfig::default() };
+    let mut rig = Rig::greeted(Setup { config, ..setup() });
+    rig.says("bye");
+    rig.sentence(2, 0, &"goodbye ".repeat(20));
+    rig.done_then(2, Then::HangUp { message_taken: false });
+    let did = rig.wait(4_500).did();
+    assert!(!did.contains(&"clear".to_owned()), "{did:?}");
+    assert!(rig.on(Event::SpendCap).did().is_empty(), "nor does another limit");
+    rig.wait(200).partial("wait one more thing");
+    rig.says("wait one more thing");
+    let did = rig.wait(1_500).did();
+    assert!(did.contains(&"speak 4.0 Time is up.".to_owned()), "{did:?}");
+
+    let config = CallConfig { max_call_s: 5, ..CallConfig::default() };
+    let mut rig = Rig::greeted(Setup { config, ..with_transfer() });
+    rig.says("a person please");
+    rig.sentence(2, 0, &"of course ".repeat(12));
+    rig.done_then(2, Then::Transfer);
+    assert_eq!(rig.wait(8_000).did().last().unwrap(), "leave dial - []");
+}
+
 // --- the end -----------------------------------------------------------------------------------------------------
 
 #[test]
@@ -735,6 +855,61 @@ fn a_goodbye_is_heard_before_the_call_is_hung_up() {
         rig.wait(400).did(),
         ["record 3 bot See you.", "heard 2 [See you.]", "leave hangup completed []"]
     );
+}
+
+#[test]
+fn last_words_are_heard_to_their_end_however_long_they_take() {
+    for (then, leave) in [
+        (Then::HangUp { message_taken: false }, "leave hangup completed []"),
+        (Then::Transfer, "leave dial - []"),
+    ] {
+        let mut rig = Rig::greeted(with_transfer());
+        rig.says("bye");
+        for n in 0..14 {
+            rig.sentence(2, n, &format!("This is the long sentence number {n} of a long goodbye."));
+        }
+        rig.done_then(2, then);
+        rig.wait(36_000);
+        assert!(rig.left().is_none(), "the last words are still being said");
+        let did = rig.wait(4_000).did();
+        assert_eq!(did.last().unwrap(), leave);
+        assert!(!rig.all.contains(&Effect::Clear));
+        assert!(rig.transcript().last().unwrap().contains("number 13 of a long goodbye."));
+    }
+}
+
+#[test]
+fn last_words_that_are_not_played_are_given_up_in_the_end() {
+    let mut rig = Rig::greeted(setup());
+    rig.voice = false;
+    rig.staff(StaffOrder::End { goodbye: true });
+    rig.wait(19_900);
+    assert!(rig.left().is_none());
+    assert_eq!(rig.wait(200).did().last().unwrap(), "leave hangup ended []");
+}
+
+#[test]
+fn a_long_answer_is_given_to_the_voice_a_few_sentences_at_a_time() {
+    let mut rig = Rig::greeted(setup());
+    rig.says("tell me everything");
+    rig.voice = false;
+    for n in 0..100 {
+        rig.sentence(2, n, &format!("S{n}."));
+    }
+    rig.done(2);
+    assert_eq!(rig.speech.len(), AHEAD);
+    // A voice that is replaced begins where the last one ended.
+    rig.down(Child::Tts);
+    assert_eq!(rig.up(Child::Tts).did().len(), AHEAD);
+    let mut most = 0;
+    for _ in 0..3_000 {
+        rig.wait(TICK);
+        most = most.max(rig.speech.len());
+    }
+    assert!(most <= AHEAD, "{most}");
+    let said: Vec<String> = (0..100).map(|n| format!("S{n}.")).collect();
+    assert!(rig.transcript().contains(&format!("3 bot whole: {}", said.join(" "))), "{:?}", rig.transcript());
+    assert!(rig.all.iter().any(|e| matches!(e, Effect::AnswerHeard { .. })), "the reply is over");
 }
 
 #[test]
@@ -809,6 +984,19 @@ fn the_key_zero_asks_for_a_person() {
 }
 
 #[test]
+fn nobody_is_rung_while_the_business_is_closed() {
+    let mut rig = Rig::greeted(with_transfer());
+    rig.machine.set_staffed(false);
+    assert_eq!(rig.key('0').did()[1], "answer 2 (pressed 0: I would like to speak to a person)");
+    rig.on(Event::Heard(Heard::Lost { code: "x".into() }));
+    assert_eq!(rig.wait(2_000).did().last().unwrap(), "leave hangup apology []");
+    let mut rig = Rig::greeted(with_transfer());
+    rig.machine.set_staffed(false);
+    rig.on(Event::ChildGone(Child::Tts));
+    assert_eq!(rig.did().last().unwrap(), "leave hangup apology [Sorry, we call back.]");
+}
+
+#[test]
 fn after_a_stop_last_words_are_collected_and_the_call_ends() {
     let mut rig = Rig::greeted(setup());
     rig.says("hello");
@@ -855,6 +1043,84 @@ fn without_ears_the_bot_apologises_even_while_a_notice_is_spoken() {
 }
 
 #[test]
+fn a_caller_who_cannot_be_heard_is_told_so_in_time_and_again() {
+    let mut rig = Rig::greeted(setup());
+    let since = rig.now;
+    rig.on(Event::Heard(Heard::Interrupted));
+    let did = rig.waits(since, 2_400);
+    assert_eq!(did, Vec::<String>::new(), "a short outage is not mentioned");
+    let did = rig.waits(since, 600);
+    assert_eq!(did[0], "speak 2.0 I cannot hear you.");
+    let did = rig.waits(since, 4_200);
+    assert!(did.contains(&"speak 3.0 Still nothing.".to_owned()), "{did:?}");
+    let did = rig.waits(since, 12_000);
+    assert!(!did.iter().any(|d| d.contains("there?")), "nobody is asked who cannot be heard: {did:?}");
+    rig.on(Event::Heard(Heard::Ready));
+    let did = rig.wait(3_500).did();
+    assert!(did.iter().any(|d| d.ends_with("I hear you again.")), "{did:?}");
+    let silence = rig.wait(12_000).did();
+    assert!(silence.iter().any(|d| d.ends_with("Still there?")), "{silence:?}");
+}
+
+#[test]
+fn an_outage_that_heals_goes_on_with_the_words_that_were_kept() {
+    let mut rig = Rig::greeted(setup());
+    let since = rig.now;
+    rig.on(Event::Heard(Heard::Interrupted));
+    rig.waits(since, 3_000);
+    rig.wait(1_200).on(Event::Heard(Heard::Ready));
+    rig.wait(500).partial("my appointment");
+    rig.wait(900);
+    assert_eq!(rig.says("my appointment on Friday").did()[1], "answer 3 my appointment on Friday");
+    rig.sentence(3, 0, "It is at nine.");
+    rig.done(3);
+    let did = rig.wait(6_000).did();
+    assert!(!did.iter().any(|d| d.contains("again")), "nothing was lost: {did:?}");
+}
+
+#[test]
+fn words_that_are_lost_are_noted_for_the_mind_and_asked_for() {
+    let mut rig = Rig::greeted(setup());
+    rig.on(Event::Heard(Heard::Interrupted));
+    rig.on(Event::Heard(Heard::Hole { ms: 1_200 }));
+    rig.on(Event::Heard(Heard::Ready));
+    assert_eq!(rig.wait(1_500).did(), ["speak 2.0 I hear you again."]);
+    rig.wait(2_000).says("I said Friday");
+    let did = rig.did();
+    assert!(did[1].starts_with("note About 2 s") && did[2].starts_with("answer"), "{did:?}");
+    rig.says("at nine");
+    assert!(!rig.did().iter().any(|d| d.starts_with("note")), "once");
+}
+
+#[test]
+fn words_that_come_late_are_bridged_sooner() {
+    let mut rig = Rig::greeted(setup());
+    rig.wait(5_000);
+    let said_at = CallTime::from_millis(rig.now - 2_000);
+    rig.on(Event::Heard(Heard::Utterance { text: "hello".into(), last_word_at: Some(said_at) }));
+    assert_eq!(rig.timer(Timer::Filler), Some(500));
+}
+
+#[test]
+fn a_caller_whose_words_wait_behind_others_gets_a_filler() {
+    let mut rig = Rig::greeted(setup());
+    let since = rig.now;
+    let did = rig.waits(since, 3_000);
+    assert_eq!(did[0], "speak 2.0 One moment.");
+    assert_eq!(rig.transcript().len(), 1, "which is no part of the conversation");
+}
+
+#[test]
+fn an_ear_that_dies_with_words_in_it_asks_for_them_again() {
+    let mut rig = Rig::greeted(setup());
+    rig.partial("I would like");
+    rig.down(Child::Stt);
+    rig.wait(100).up(Child::Stt);
+    rig.wait(200).on(Event::Heard(Heard::Ready));
+    assert_eq!(rig.wait(1_500).did(), ["speak 2.0 I hear you again."]);
+}
+
+#[test]
 fn without_a_voice_twilio_says_the_apology() {
     for (setup, leave) in [
         (setup(), "leave hangup apology [Sorry, we call back.]"),
@@ -875,7 +1141,7 @@ fn a_filler_that_fails_costs_nothing_but_itself() {
     rig.wait(1_200);
     rig.on(Event::Spoke(Spoke::Failed { reply: ReplyId(3), sentence: 0, code: "x".into() }));
     assert!(rig.left().is_none());
-    assert_eq!(rig.timer(Timer::Filler), Some(3_000));
+    assert_eq!(rig.timer(Timer::Filler), Some(1_000), "another is tried soon");
 }
 
 #[test]
@@ -940,7 +1206,7 @@ fn a_new_voice_says_what_the_old_one_did_not() {
 
 #[test]
 fn a_sentence_that_was_cut_off_by_the_voices_end_is_said_from_where_it_broke() {
-    for (ms, again) in [(400, "One two three, four five six."), (1_400, "six.")] {
+    for (ms, again) in [(400, "One two three, four five six."), (1_400, "four five six.")] {
         let mut rig = Rig::greeted(setup());
         rig.says("hello");
         rig.sentence(2, 0, "One two three, four five six.");
@@ -966,9 +1232,9 @@ fn a_sentence_that_is_cut_off_twice_goes_on_where_it_broke_the_second_time_too()
     rig.wait(1_400);
     rig.down(Child::Tts);
     rig.done(2);
-    assert_eq!(rig.up(Child::Tts).did(), ["speak 2.0 six."]);
+    assert_eq!(rig.up(Child::Tts).did(), ["speak 2.0 four five six."]);
     rig.down(Child::Tts);
-    assert_eq!(rig.up(Child::Tts).did(), ["speak 2.0 six."], "nothing of it was begun");
+    assert_eq!(rig.up(Child::Tts).did(), ["speak 2.0 four five six."], "nothing of it was begun");
     assert_eq!(rig.wait(4_000).did().last().unwrap(), "heard 2 [One two three, four five six.]");
 }
 
@@ -1113,6 +1379,10 @@ enum Step {
     End,
     Begin,
     Lost,
+    Deaf,
+    Waiting,
+    Hole,
+    Ready,
 }
 
 const WORDS: &[&str] = &["yes", "stop", "tomorrow", "on Friday at nine", "uh huh", "hold on"];
@@ -1131,6 +1401,7 @@ fn timer() -> impl Strategy<Value = Timer> {
         Just(Timer::Resume),
         Just(Timer::Digits),
         Just(Timer::Closing),
+        Just(Timer::LeaveBy),
     ]
 }
 
@@ -1151,6 +1422,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => child().prop_map(Step::Up),
         1 => timer().prop_map(Step::Timer),
         1 => Just(Step::StrayMark),
+        3 => prop_oneof![Just(Step::Deaf), Just(Step::Waiting), Just(Step::Hole), Just(Step::Ready)],
         1 => prop_oneof![
             Just(Step::Stopped), Just(Step::Broke), Just(Step::End), Just(Step::Lost), child().prop_map(Step::Gone),
             Just(Step::Begin), Just(Step::Begin), Just(Step::SpendCap),
@@ -1225,6 +1497,10 @@ proptest! {
                 Step::Broke => { rig.on(Event::Stream(StreamEvent::Broke)); }
                 Step::End => { rig.on(Event::End(EndReason::Ended)); }
                 Step::Begin => { rig.begin(); }
+                Step::Deaf => { rig.on(Event::Heard(Heard::Interrupted)); }
+                Step::Waiting => { rig.waiting(0); }
+                Step::Hole => { rig.on(Event::Heard(Heard::Hole { ms: 900 })); }
+                Step::Ready => { rig.on(Event::Heard(Heard::Ready)); }
                 Step::Lost => { rig.on(Event::Heard(Heard::Lost { code: "x".into() })); }
             }
             if over {
@@ -1366,6 +1642,37 @@ fn a_muted_bot_hears_and_writes_down_but_says_nothing() {
     assert_eq!(rig.says("thank you").did(), ["record 6 caller thank you"]);
     // What nobody has answered is the bot's to answer once it may speak.
     assert_eq!(rig.staff(StaffOrder::Mute(false)).did(), ["record 6 caller thank you", "answer 4 thank you"]);
+}
+
+#[test]
+fn a_muted_bot_stays_so_whoever_goes_on_with_the_call() {
+    let mut rig = Rig::greeted(setup());
+    rig.staff(StaffOrder::Mute(true));
+    assert!(rig.last.contains(&Effect::SaveState), "another process has nothing else to know it by");
+    rig.says("are you there");
+    rig.on(Event::Stream(StreamEvent::Broke));
+    let state = rig.machine.resume_state(CallTime::from_millis(rig.now), true);
+    assert!(state.muted);
+    let state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+    let mut rig = Rig::new(Setup { epoch: Epoch(2), resume: Some(state), ..setup() });
+    assert_eq!(rig.begin().wait(30_000).did(), Vec::<String>::new(), "no line of its own, no answer");
+    assert!(rig.machine.resume_state(CallTime::from_millis(rig.now), true).muted);
+    let did = rig.staff(StaffOrder::Mute(false)).did();
+    assert!(did.iter().any(|effect| effect.starts_with("answer")), "{did:?}");
+}
+
+#[test]
+fn a_greeting_with_a_name_in_it_is_not_kept_as_audio() {
+    let kept = |named| {
+        let mut rig = Rig::new(Setup { named, ..setup() });
+        rig.begin();
+        let speak = rig.all.iter().find_map(|effect| match effect {
+            Effect::Speak { cache, .. } => Some(*cache),
+            _ => None,
+        });
+        speak.unwrap()
+    };
+    assert!(kept(false) && !kept(true));
 }
 
 #[test]

@@ -82,8 +82,9 @@ impl Media {
             silence: Cell::new(0),
             ending: bytes(stt.endpointing_ms.saturating_sub(SETTLE_EARLY_MS))
                 ..bytes(stt.endpointing_ms.saturating_add(SETTLE_LATE_MS)),
-            speech_join: bytes(stt.join_ms),
-            silence_join: bytes(stt.silence_join_ms).min(bytes(stt.gap_buffer_ms)),
+            // Never more than there is room for: nobody would be woken for it.
+            speech_join: bytes(stt.join_ms).min(bytes(stt.gap_buffer_ms).max(160)),
+            silence_join: bytes(stt.silence_join_ms).min(bytes(stt.gap_buffer_ms).max(160)),
             playback: RefCell::new(Playback::new(lead, call.playback_buffer_ms)),
             room: Rc::new(Notify::new()),
             waker: RefCell::new(None),
@@ -106,7 +107,7 @@ impl Media {
     /// Adds the caller's audio; the oldest is dropped and counted when nobody takes it.
     ///
     /// Whoever takes it is woken at once where it matters: when sound begins, when a pause is about as long as the one
-    /// that ends an utterance, and always when it may interrupt the bot. In the middle of speech, and in a silence
+    /// that ends an utterance, and when the caller speaks over the bot. In the middle of speech, and in a silence
     /// longer than any utterance's end, nothing is decided; there frames are gathered, so that they cost one write.
     pub fn hear(&self, audio: &[u8], sound: VadState) {
         if let Some(tap) = self.tap.borrow_mut().as_mut() {
@@ -129,10 +130,28 @@ impl Media {
         }
     }
 
+    /// How long the caller's next frames may stay unread. None at all where something hinges on them: in a pause that
+    /// may end an utterance, and while the caller speaks over the bot. Whatever else the stream has to tell (a key, a
+    /// mark, its end) waits as long, so it is never long.
+    pub fn patience(&self) -> Duration {
+        let silence = self.silence.get();
+        if (self.ending.start..=self.ending.end).contains(&silence) {
+            return Duration::ZERO;
+        }
+        let bytes = match (silence > self.ending.end, self.bot_is_playing()) {
+            (false, true) => return Duration::ZERO,
+            (false, false) | (true, true) => self.speech_join,
+            (true, false) => self.silence_join / 2,
+        };
+        Duration::from_millis((bytes / BYTES_PER_MS) as u64)
+    }
+
     /// Whether what waits is to be taken now.
     fn audio_is_due(&self) -> bool {
         let silence = self.silence.get();
-        let join = if silence > self.ending.end {
+        let join = if silence > self.ending.end && self.bot_is_playing() {
+            self.silence_join / 2
+        } else if silence > self.ending.end {
             self.silence_join
         } else if silence >= self.ending.start || self.bot_is_playing() {
             1
@@ -358,6 +377,28 @@ mod tests {
         assert!(media.audio(ReplyId(1), 0, &[0x55; 8_000]));
         media.pull(|_| {});
         assert_eq!(hear_many(&media, LOUD, 20), [1; 20]);
+    }
+
+    #[actix::test]
+    async fn a_stream_is_left_unread_only_while_nothing_hinges_on_its_next_frames() {
+        let ms = |media: &Media| media.patience().as_millis();
+        let media = media();
+        hear_many(&media, LOUD, 5);
+        assert_eq!(ms(&media), 40, "in the middle of speech");
+        hear_many(&media, SILENT, 9);
+        assert_eq!(ms(&media), 40, "between words");
+        hear(&media, SILENT);
+        assert_eq!(ms(&media), 0, "a pause that may end an utterance");
+        hear_many(&media, SILENT, 20);
+        assert_eq!(ms(&media), 0, "still");
+        hear(&media, SILENT);
+        assert_eq!(ms(&media), 100, "nobody speaks");
+        assert!(media.begin_sentence(ReplyId(1), 0, "Good morning."));
+        assert!(media.audio(ReplyId(1), 0, &[0x55; 8_000]));
+        media.pull(|_| {});
+        assert_eq!(ms(&media), 40, "the bot speaks");
+        hear(&media, LOUD);
+        assert_eq!(ms(&media), 0, "the caller speaks over it");
     }
 
     #[actix::test]

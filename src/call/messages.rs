@@ -1,5 +1,6 @@
 //! What a call accepts from outside, and what it tells its registry.
 
+use crate::domain::appointment::Customer;
 use crate::domain::call::{EndReason, Outcome};
 use crate::domain::ids::{CallSid, Epoch};
 use crate::domain::phone::PhoneNumber;
@@ -29,9 +30,9 @@ pub const UNANSWERED: &str = "The person the caller was being connected to did n
 #[rtype(result = "()")]
 pub struct EndCall(pub EndReason);
 
-/// What staff want of a live call.
+/// What staff want of a live call. Answered with whether it is done: not while the call's last words are being said.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "bool")]
 pub enum StaffOrder {
     /// Hang up.
     End {
@@ -95,6 +96,16 @@ pub struct CallLeft {
     pub outcome: Outcome,
     /// What another owner needs to go on.
     pub resume: Box<ResumeState>,
+}
+
+/// It is known who is on the other end of a call, or known better than before.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct CallerKnown {
+    /// Which call.
+    pub sid: CallSid,
+    /// Their record.
+    pub customer: Customer,
 }
 
 /// Something the stream tells its call.

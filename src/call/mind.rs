@@ -1,6 +1,6 @@
 //! Puts a call's mind together: its machine, models, desk and clock.
 
-use super::desk::BookingDesk;
+use super::desk::{BookingDesk, Teller};
 use super::dialogue::actor::{DialogueActor, Parts, Summariser, Voice};
 use super::dialogue::machine::{DialogueMachine, Settings};
 use super::dialogue::messages::DialogueEvent;
@@ -50,6 +50,8 @@ pub struct Whose<'a> {
     pub customer: Option<&'a Customer>,
     /// Why we placed it, if we did and it is known.
     pub brief: Option<&'a Outbound>,
+    /// Who hears who is on the other end, if anybody.
+    pub known: Option<Teller>,
     /// Who hears what it thinks.
     pub events: Recipient<DialogueEvent>,
     /// Where the tokens it uses are counted.
@@ -77,7 +79,8 @@ pub fn make(generation: Generation, whose: Whose<'_>, state: Option<&ResumeState
         whose.customer.cloned(),
         services.transfer_number.clone().filter(|_| whose.facts.kind != CallKind::Browser),
         Rc::new(unix_now),
-    );
+    )
+    .telling(whose.known);
     let timezone = services.profile.timezone.clone();
     let fresh = ResumeState::default();
     let counted = |model: &Rc<dyn ChatModel>| Metered::model(Rc::clone(model), Rc::clone(&whose.meter));

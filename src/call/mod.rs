@@ -4,6 +4,7 @@ pub mod actor;
 pub mod children;
 pub mod desk;
 pub mod dialogue;
+pub mod fallback;
 pub mod gate;
 pub mod machine;
 pub mod media;

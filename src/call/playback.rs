@@ -4,6 +4,7 @@
 //! played, or at once after a `clear` (`twilio.md` 3.4). So a returned mark means "played or flushed": marks sent
 //! before a `clear` never count as heard. What was heard of a sentence that was cut is estimated by time.
 
+use super::fallback::resume_at;
 use crate::domain::ids::ReplyId;
 use crate::domain::time::CallTime;
 use std::collections::VecDeque;
@@ -17,8 +18,6 @@ const BYTES_PER_MS: usize = 8;
 const SILENCE: u8 = 0xFF;
 /// Speaking rate assumed while a sentence's length is not known yet, ms a character.
 const MS_PER_CHAR: u64 = 66;
-/// Less of a sentence than this was sent: it is said again from its start (`decisions.md`, "TTS cut mid-sentence").
-const RESPEAK_MS: u64 = 1_000;
 /// Sent in one go once the lead has fallen below its target: one write for several frames.
 const BURST: Duration = Duration::from_millis(100);
 
@@ -72,6 +71,15 @@ struct Segment {
 }
 
 impl Segment {
+    /// Ends it here. Keeps the words before the place where it is taken up again, and returns those from there on.
+    fn break_off(&mut self, sent_ms: u64) -> String {
+        let whole = std::mem::take(&mut self.text);
+        let (said, rest) = whole.split_at_checked(resume_at(&whole, sent_ms)).unwrap_or(("", &whole));
+        self.text = said.trim_end().to_owned();
+        self.complete = true;
+        rest.to_owned()
+    }
+
     fn heard_by(&self, now: CallTime) -> String {
         let Some(starts_at) = self.starts_at else { return String::new() };
         let played = now.since(starts_at).as_millis() as u64;
@@ -202,18 +210,13 @@ impl Playback {
     }
 
     /// Takes back what of this sentence was not sent; more audio of it may follow (another voice goes on with it).
-    /// Returns the milliseconds of it that were sent so far.
+    /// Returns the milliseconds of it that were sent since it was announced or last taken back.
     pub fn retract(&mut self, reply: ReplyId, sentence: u32) -> u64 {
         let Some(sent_ms) = self.take_back(reply, sentence) else { return 0 };
         let Some(last) = self.segments.back_mut() else { return 0 };
         if last.sent > 0 {
             // What was sent stays sent and gets its own mark; its words are told with the part that says them whole.
-            let whole = std::mem::take(&mut last.text);
-            last.complete = true;
-            let rest = if sent_ms < RESPEAK_MS { whole.clone() } else { unsent_part(&whole, sent_ms) };
-            if sent_ms >= RESPEAK_MS {
-                last.text = said_part(&whole, &rest);
-            }
+            let rest = last.break_off(sent_ms);
             self.begin_sentence(reply, sentence, &rest);
         }
         sent_ms
@@ -224,17 +227,10 @@ impl Playback {
     pub fn abandon(&mut self, reply: ReplyId, sentence: u32) -> Option<String> {
         let sent_ms = self.take_back(reply, sentence)?;
         let last = self.segments.back_mut()?;
-        let whole = std::mem::take(&mut last.text);
+        let rest = last.break_off(sent_ms);
         if last.sent == 0 {
             self.segments.pop_back();
-            return Some(whole);
         }
-        last.complete = true;
-        if sent_ms < RESPEAK_MS {
-            return Some(whole);
-        }
-        let rest = unsent_part(&whole, sent_ms);
-        last.text = said_part(&whole, &rest);
         Some(rest)
     }
 
@@ -411,34 +407,6 @@ impl Playback {
 
 fn played(segment: Segment) -> Played {
     Played { reply: segment.reply, sentence: segment.sentence, text: segment.text }
-}
-
-/// What of a sentence is still to be said when `sent_ms` of it went out: from the first clause on that had not begun,
-/// or from the next word where the sentence has no further clause (`decisions.md`: "TTS cut mid-sentence").
-fn unsent_part(text: &str, sent_ms: u64) -> String {
-    let reached = usize::try_from(sent_ms / MS_PER_CHAR).unwrap_or(usize::MAX);
-    let mut position = 0;
-    let mut clause_begins = false;
-    let mut next_word = None;
-    let words: Vec<&str> = text.split_whitespace().collect();
-    for (i, word) in words.iter().enumerate() {
-        if position >= reached {
-            next_word = next_word.or(Some(i));
-            if clause_begins {
-                return words.get(i..).unwrap_or_default().join(" ");
-            }
-        }
-        clause_begins = word.ends_with([',', ';', ':', '.', '!', '?', '\u{2014}', '\u{2013}']);
-        position += word.chars().count() + 1;
-    }
-    next_word.and_then(|i| words.get(i..)).unwrap_or_default().join(" ")
-}
-
-/// The words of `whole` before its ending `rest`.
-fn said_part(whole: &str, rest: &str) -> String {
-    let words: Vec<&str> = whole.split_whitespace().collect();
-    let said = words.len().saturating_sub(rest.split_whitespace().count());
-    words.get(..said).unwrap_or_default().join(" ")
 }
 
 /// Appends words with one space between.

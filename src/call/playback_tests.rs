@@ -152,27 +152,61 @@ fn a_retracted_sentence_goes_on_in_another_voice_and_is_told_once() {
     assert_eq!(heard.join(" ").trim(), "one two three");
 }
 
-#[test]
-fn a_long_part_of_a_sentence_is_not_said_again() {
+/// Sends `ms` of a sentence, then breaks off.
+fn broken_after(ms: u64, text: &str) -> (Playback, Vec<String>, u64) {
     let mut p = playback();
-    let text = "first clause of this sentence, second clause of it, and the third";
     p.begin_sentence(R1, 0, text);
-    p.audio(R1, 0, &[1; 8 * 5_000]);
+    p.audio(R1, 0, &[1; 8 * 9_000]);
     let mut marks = Vec::new();
-    for ms in (0..2_000).step_by(50) {
-        marks.extend(pull(&mut p, at(ms)).0.marks);
+    let mut sent = 0;
+    for now in (0..).step_by(20) {
+        if sent >= ms {
+            break;
+        }
+        let (wire, _) = pull(&mut p, at(now));
+        sent += wire.frames as u64 * 20;
+        marks.extend(wire.marks);
     }
-    let sent = p.retract(R1, 0);
-    assert!(sent > 2_000);
-    let rest = unsent_part(text, sent);
-    assert_eq!(rest, "and the third");
-    p.audio(R1, 0, &[1; 160]);
-    p.end_sentence(R1, 0);
-    for ms in (2_000..4_000).step_by(50) {
-        marks.extend(pull(&mut p, at(ms)).0.marks);
+    (p, marks, sent)
+}
+
+const THREE_CLAUSES: &str = "first clause of this sentence, second clause of it, and the third";
+
+#[test]
+fn clauses_that_were_sent_whole_are_not_said_again_and_no_word_is_lost() {
+    for (ms, rest) in [
+        (0, THREE_CLAUSES),
+        (900, THREE_CLAUSES),
+        (2_300, "second clause of it, and the third"),
+        (3_000, "second clause of it, and the third"),
+        (3_800, "and the third"),
+        (8_000, "and the third"),
+    ] {
+        let (mut p, mut marks, sent) = broken_after(ms, THREE_CLAUSES);
+        assert_eq!(p.retract(R1, 0), sent);
+        let other_voice = THREE_CLAUSES.split_at(resume_at(THREE_CLAUSES, sent)).1;
+        assert_eq!(other_voice, rest, "{ms} ms");
+        p.audio(R1, 0, &[1; 160]);
+        p.end_sentence(R1, 0);
+        for now in (0..20_000).step_by(50) {
+            marks.extend(pull(&mut p, at(10_000 + now)).0.marks);
+        }
+        let heard: Vec<String> = marks.iter().flat_map(|m| p.mark(m)).map(|s| s.text).collect();
+        assert_eq!(heard.join(" ").trim(), THREE_CLAUSES, "{ms} ms");
+
+        let (mut p, _, _) = broken_after(ms, THREE_CLAUSES);
+        assert_eq!(p.abandon(R1, 0).as_deref(), Some(rest), "a voice that is started again says the same");
     }
-    let heard: Vec<String> = marks.iter().flat_map(|m| p.mark(m)).map(|s| s.text).collect();
-    assert_eq!(heard.join(" "), text);
+}
+
+#[test]
+fn a_sentence_that_breaks_off_twice_goes_on_from_where_it_was_taken_up() {
+    let (mut p, _, _) = broken_after(2_500, THREE_CLAUSES);
+    p.retract(R1, 0);
+    assert!(p.audio(R1, 0, &[1; 8 * 400]));
+    pull(&mut p, at(60_000));
+    assert_eq!(p.retract(R1, 0), 400, "of the part that was taken up");
+    assert_eq!(p.abandon(R1, 0).as_deref(), Some("second clause of it, and the third"));
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub enum Kind {
     Answer,
     /// Greeting, notice, prompt, apology, goodbye: said of the bot's own accord, kept in the history.
     Own,
+    /// A greeting for this caller alone: like the bot's own lines, but its audio is not kept.
+    Named,
     /// A sentence of the staff's, in the bot's voice and name; kept in the history, its audio is not.
     Staff,
     /// Something to bridge a wait; not part of the conversation.
@@ -41,8 +43,10 @@ pub struct Reply {
     pub id: ReplyId,
     /// What kind it is.
     pub kind: Kind,
-    /// The sentences handed to the voice.
+    /// Its sentences so far.
     pub handed: Vec<String>,
+    /// How many of them were given to the voice there is now.
+    pub given: usize,
     /// How many of them the voice has delivered.
     pub voiced: usize,
     /// No further sentence comes.
@@ -76,6 +80,7 @@ impl Reply {
             id,
             kind,
             handed: Vec::new(),
+            given: 0,
             voiced: 0,
             closed: false,
             rest: None,

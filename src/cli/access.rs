@@ -9,7 +9,7 @@ use crate::db::access::{
     user_by_name,
 };
 use crate::db::{AnyConnection, open_connection};
-use crate::domain::staff::{StaffAction, Who, WhoKind};
+use crate::domain::staff::{ONE_TIME_PASSWORD, StaffAction, Who, WhoKind};
 use crate::domain::time::UnixMillis;
 use crate::observe::clock::unix_now;
 use anyhow::{Context as _, bail};
@@ -114,7 +114,7 @@ fn on_users(
             log(conn, "user.create", format!("user {}", user.id), now)?;
             writeln!(out, "{}", password.expose_secret())?;
             eprintln!(
-                "User {name} ({}) signs in with this password and then changes it.",
+                "User {name} ({}) signs in with this password within seven days and then chooses another.",
                 user.role.as_str()
             );
         }
@@ -141,10 +141,16 @@ fn on_users(
         }
         UsersCommand::Password(which) => {
             let (password, hash) = one_time_password()?;
-            let change = UserChange { password: Some((hash, true)), ..UserChange::default() };
+            let change = UserChange {
+                password: Some((hash, Some(now.after(ONE_TIME_PASSWORD)))),
+                ..UserChange::default()
+            };
             change_named(conn, &which.name, &change, "user.password", now)?;
             writeln!(out, "{}", password.expose_secret())?;
-            eprintln!("{} signs in with this password and then changes it.", which.name);
+            eprintln!(
+                "{} signs in with this password within seven days and then chooses another.",
+                which.name
+            );
         }
         UsersCommand::Disable(which) => {
             let change = UserChange { disabled: Some(true), ..UserChange::default() };

@@ -91,6 +91,7 @@ async fn talk(services: Rc<CallServices>) -> anyhow::Result<()> {
         services: &services,
         facts: &facts,
         customer: None,
+        known: None,
         events: screen.recipient(),
         meter: Rc::default(),
         t0: Instant::now(),

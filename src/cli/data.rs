@@ -72,7 +72,7 @@ pub fn fill(args: &SeedArgs, inputs: &Inputs) -> anyhow::Result<ExitCode> {
 }
 
 /// Very many of everything.
-fn many(
+pub(super) fn many(
     connection: &mut AnyConnection,
     args: &SeedArgs,
     business: &BusinessProfile,
@@ -85,7 +85,7 @@ fn many(
         let hours = hours_on(business, date).ok()?;
         instant(&zone, date, hours.open)
     };
-    let staff = resources(business, None).unwrap_or_default().into_iter().map(str::to_owned).collect();
+    let staff = staff_names(business);
     let plan = BulkPlan {
         calls: args.calls,
         customers: args.customers,
@@ -95,6 +95,11 @@ fn many(
         opens: &opens,
     };
     Ok(bulk(connection, &plan)?)
+}
+
+/// Who serves, as time is booked under their names.
+pub(super) fn staff_names(business: &BusinessProfile) -> Vec<String> {
+    resources(business, None).unwrap_or_default().into_iter().map(str::to_owned).collect()
 }
 
 /// One time a day for each service in turn.

@@ -42,11 +42,10 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     actix_web::rt::System::new().block_on(show(args.once, args.port, business))
 }
 
-async fn show(once: bool, port: u16, business: BusinessProfile) -> anyhow::Result<ExitCode> {
+async fn show(once: bool, port: Option<u16>, business: BusinessProfile) -> anyhow::Result<ExitCode> {
+    // First the port: a demo that runs already keeps its database.
+    let listener = listen(port)?;
     let database = fresh_database().await?;
-    let listener = TcpListener::bind(("127.0.0.1", port))
-        .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
-        .context("no port on 127.0.0.1 can be had")?;
     let name = business.name.clone();
     let zone = TimeZone::get(&business.timezone).unwrap_or(TimeZone::UTC);
     let stack =
@@ -95,6 +94,13 @@ async fn show(once: bool, port: u16, business: BusinessProfile) -> anyhow::Resul
     Ok(if booked && clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Listens on the port that was asked for, and on no other; on any free one if none was.
+fn listen(port: Option<u16>) -> anyhow::Result<TcpListener> {
+    let port = port.unwrap_or(0);
+    TcpListener::bind(("127.0.0.1", port))
+        .with_context(|| format!("cannot listen on 127.0.0.1:{port} (--port)"))
+}
+
 /// Makes a user who may do everything in the demo. Answers the password.
 async fn make_login(db: &DbHandle) -> anyhow::Result<SecretString> {
     let password = new_password();
@@ -112,7 +118,7 @@ async fn fresh_database() -> anyhow::Result<PathBuf> {
         let folder = PathBuf::from(FOLDER);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {FOLDER}"))?;
         let path = folder.join("frontdesk.db");
-        for suffix in ["", "-wal", "-shm"] {
+        for suffix in ["", "-wal", "-shm", ".messages"] {
             let file = folder.join(format!("frontdesk.db{suffix}"));
             match std::fs::remove_file(&file) {
                 Ok(()) => {}
@@ -240,4 +246,20 @@ async fn print_result(
         );
     }
     Ok(!appointments.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_was_asked_for_is_had_or_the_demo_says_so() {
+        let taken = listen(None).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = listen(Some(port)).unwrap_err();
+        assert!(
+            format!("{error:#}").contains(&format!("cannot listen on 127.0.0.1:{port} (--port)")),
+            "{error:#}"
+        );
+    }
 }

@@ -1,5 +1,5 @@
 //! `frontdesk simulate drill`: one call of a hundred meets a fault; it goes on or ends politely, the others notice
-//! nothing. The small version of it is in the test suite.
+//! nothing. A small version of it, with every fault at once, is in the test suite.
 
 use super::stack::Stack;
 use super::{DrillArgs, data};
@@ -28,9 +28,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A word only the caller who meets the fault says.
-const MARK: &str = "xylophone";
-/// The model of the drill: everybody is told the hours, the marked caller something of their own.
+/// The model of the drill: everybody is told the hours, a marked caller something of their own.
 const BRAIN: &str = r#"
 otherwise = "We are open from nine in the morning until seven in the evening."
 [[rules]]
@@ -40,14 +38,17 @@ tools = [{ name = "end_call", arguments = {} }]
 [[rules]]
 when_contains = "broken arguments"
 tools = [{ name = "check_availability", arguments = "{\"date\": \"tomorr" }]
-then = "The xylophone is in tune again."
+then = "The piano is in tune again."
 [[rules]]
 when_contains = "for ever"
 tools = [{ name = "get_business_info", arguments = { topic = "hours" } }]
 endless = true
+"#;
+/// What the model says to whoever asks for an instrument.
+const ABOUT: &str = r#"
 [[rules]]
-when_contains = "xylophone"
-say = "About the xylophone: it is in the back room. It is a fine old instrument. Come and see it any day."
+when_contains = "INSTRUMENT"
+say = "About the INSTRUMENT: it is in the back room. It is a fine old INSTRUMENT. Come and see it any day."
 "#;
 /// What the marked caller does.
 const VICTIM: &str = r#"
@@ -56,7 +57,7 @@ limit_ms = 60000
 [[step]]
 wait_for = "greeting"
 [[step]]
-say = "Tell me about the xylophone"
+say = "WORDS"
 [[step]]
 wait_for = "reply"
 [[step]]
@@ -65,65 +66,135 @@ say = "That is all, goodbye."
 expect_end = "hangup"
 within_ms = 30000
 "#;
+/// How long after one caller who meets a fault the next one rings, where all ring together.
+const BETWEEN: Duration = Duration::from_millis(700);
 /// How much the others' turns may take longer, ms (95th percentile; `decisions.md`).
 const OTHERS_MS: f64 = 20.0;
 /// How long the marked caller may wait without the bot's voice, ms.
 const LONGEST_WAIT_MS: f64 = 4_000.0;
 
-/// What goes wrong for the marked caller.
-struct Drill {
-    name: &'static str,
+/// What goes wrong for one caller.
+pub struct Drill {
+    /// What it is called.
+    pub name: &'static str,
+    /// What the caller asks for, and nobody else: faults strike by it.
+    instrument: &'static str,
     rules: Vec<FaultRule>,
+    /// What the caller says instead of asking for the instrument.
     says: Option<&'static str>,
     breaks: Option<InjectFault>,
 }
 
-fn drills() -> Vec<Drill> {
-    let rule = |name, rules| Drill { name, rules, says: None, breaks: None };
-    let words = |name, says| Drill { name, rules: Vec::new(), says: Some(says), breaks: None };
-    let panic = |name, fault| Drill { name, rules: Vec::new(), says: None, breaks: Some(fault) };
-    let openai = |fault| FaultRule::always(Service::Openai, fault).containing(MARK);
+/// Every fault there is; the first is none at all.
+pub fn drills() -> Vec<Drill> {
+    let rule = |name, instrument, rules| Drill { name, instrument, rules, says: None, breaks: None };
+    let words =
+        |name, says| Drill { name, instrument: "piano", rules: Vec::new(), says: Some(says), breaks: None };
+    let panic = |name, instrument, fault| Drill {
+        name,
+        instrument,
+        rules: Vec::new(),
+        says: None,
+        breaks: Some(fault),
+    };
     vec![
-        rule("nothing", vec![]),
+        rule("nothing", "xylophone", vec![]),
         rule(
             "primary voice cut mid-sentence",
+            "trombone",
             vec![
                 FaultRule::once(Service::Elevenlabs, Fault::Cut { after: After::bytes(6_000) })
-                    .containing("fine old"),
+                    .containing("fine old trombone"),
             ],
         ),
         rule(
             "recogniser cut mid-utterance",
+            "mandolin",
             vec![FaultRule::once(Service::DeepgramListen, Fault::Cut { after: After::bytes(48_000) })],
         ),
         rule(
             "model rate-limited once",
+            "clarinet",
             vec![
                 FaultRule::once(Service::Openai, Fault::RateLimit { retry_after_ms: Some(400) })
-                    .containing(MARK),
+                    .containing("clarinet"),
             ],
         ),
-        rule("model hangs", vec![openai(Fault::Hang)]),
+        rule(
+            "model hangs",
+            "accordion",
+            vec![FaultRule::always(Service::Openai, Fault::Hang).containing("accordion")],
+        ),
         words("malformed tool arguments", "Tell me about broken arguments"),
         words("endless tool calls", "Look it up for ever"),
-        panic("the ear panics", InjectFault::Child(Child::Stt)),
-        panic("the voice panics", InjectFault::Child(Child::Tts)),
-        panic("the mind panics", InjectFault::Child(Child::Dialogue)),
-        panic("the call panics", InjectFault::Call),
+        panic("the ear panics", "violin", InjectFault::Child(Child::Stt)),
+        panic("the voice panics", "trumpet", InjectFault::Child(Child::Tts)),
+        panic("the mind panics", "banjo", InjectFault::Child(Child::Dialogue)),
+        panic("the call panics", "harp", InjectFault::Call),
     ]
+}
+
+/// The simulated vendors of a drill.
+pub fn vendors() -> anyhow::Result<VendorsConfig> {
+    let mut brain = BRAIN.to_owned();
+    for drill in drills() {
+        brain.push_str(&ABOUT.replace("INSTRUMENT", drill.instrument));
+    }
+    let brain = crate::sim::vendors::brain::Script::from_toml(&brain).map_err(anyhow::Error::msg)?;
+    let mut vendors = VendorsConfig::default();
+    vendors.openai.brain = BrainMode::Script(brain);
+    Ok(vendors)
+}
+
+/// How it went for the caller who met a fault.
+#[derive(Debug)]
+pub struct Met {
+    /// The fault.
+    pub name: &'static str,
+    /// Why the call ended, if it did.
+    pub reason: Option<EndReason>,
+    /// The longest the caller waited without the bot's voice, ms.
+    pub longest_wait_ms: f64,
+    /// Rules of Twilio's that were broken.
+    pub violations: u64,
+}
+
+impl Met {
+    /// Whether the call went on or ended politely, and the caller was never left alone.
+    pub fn is_well(&self) -> bool {
+        let polite = matches!(
+            self.reason,
+            Some(
+                EndReason::Completed | EndReason::Transferred | EndReason::MessageTaken | EndReason::Apology
+            )
+        );
+        polite && self.longest_wait_ms <= LONGEST_WAIT_MS && self.violations == 0
+    }
+}
+
+/// How it went for those beside them.
+#[derive(Debug)]
+pub struct Others {
+    /// How many there were.
+    pub calls: usize,
+    /// How many heard every reply, by the rules.
+    pub well: usize,
+    /// Their turns, ms.
+    pub turns: Spread,
 }
 
 /// Runs every drill and prints a line for each.
 pub fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
-    let brain = crate::sim::vendors::brain::Script::from_toml(BRAIN).map_err(anyhow::Error::msg)?;
     // The panics that are injected would print their traces over the table.
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "off".into());
     log::init(&ServerConfig { log: filter, ..ServerConfig::default() }, Scrubber::default())?;
     actix_web::rt::System::new().block_on(async {
         let folder = super::simulate::Scratch::new()?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port on 127.0.0.1")?;
-        let mut vendors = VendorsConfig::default();
-        vendors.openai.brain = BrainMode::Script(brain);
+        let mut vendors = vendors()?;
+        if args.tls {
+            vendors = vendors.with_tls(folder.path()).context("no authority for TLS")?;
+        }
         let mut business = data::business(None)?;
         business.transfer_number = None;
         let stack =
@@ -154,25 +225,73 @@ pub fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// One fault, and a line about it.
 async fn one(stack: &Stack, drill: &Drill, others: usize, usual: &mut Option<f64>) -> anyhow::Result<bool> {
+    let line = Line::new(&stack.caller().trust);
+    let (beside, met) =
+        tokio::join!(crowd(stack, &line, others), meet(stack, &line, drill, after_crowd(others)));
+    stack.vendors.faults.clear();
+    let (beside, met) = (beside?, met?);
+    let baseline = *usual.get_or_insert(beside.turns.p95);
+    let passed = met.is_well() && beside.well == others && beside.turns.p95 - baseline < OTHERS_MS;
+    println!(
+        "{:<34} {:<16} {:>10.0} {:>14.0} {:>6}/{} {}",
+        met.name,
+        met.reason.map_or("not at all", EndReason::as_str),
+        met.longest_wait_ms,
+        beside.turns.p95,
+        beside.well,
+        others,
+        if passed { "" } else { "  <- FAILED" }
+    );
+    Ok(passed)
+}
+
+/// Every one of `drills` at the same time, each with a caller of its own, beside so many others.
+pub async fn all_at_once(
+    stack: &Stack,
+    drills: &[Drill],
+    others: usize,
+) -> anyhow::Result<(Vec<Met>, Others)> {
+    let line = Line::new(&stack.caller().trust);
+    // One after the other, so that a fault of the next connection finds its caller.
+    let met = drills.iter().zip(0_u32..).map(|(drill, n)| {
+        let start = after_crowd(others).saturating_add(BETWEEN.saturating_mul(n));
+        meet(stack, &line, drill, start)
+    });
+    let (beside, met) = tokio::join!(crowd(stack, &line, others), join_all(met));
+    Ok((met.into_iter().collect::<anyhow::Result<_>>()?, beside?))
+}
+
+/// When all others have begun.
+fn after_crowd(others: usize) -> Duration {
+    Duration::from_millis(others as u64 * 20 + 500)
+}
+
+/// Places the calls that meet nothing.
+async fn crowd(stack: &Stack, line: &Line, calls: usize) -> anyhow::Result<Others> {
     let load = Script::embedded("load").context("the built-in script is missing")?;
-    let text = drill
-        .says
-        .map_or_else(|| VICTIM.to_owned(), |says| VICTIM.replace("Tell me about the xylophone", says));
-    let script = Script::parse(&text).context("the drill's script")?;
-    let line = Line::new();
-    let crowd = join_all((0..others).map(|i| {
+    let reports = join_all((0..calls).map(|i| {
         let mut config = stack.caller();
         config.from = format!("+1202555{i:04}");
         config.listen = false;
-        later(&line, config, &load, Duration::from_millis(i as u64 * 20))
-    }));
+        later(line, config, &load, Duration::from_millis(i as u64 * 20))
+    }))
+    .await;
+    let turns: Vec<f64> = reports.iter().flat_map(|r| &r.turns).filter_map(|t| t.latency_ms()).collect();
+    let is_well = |r: &&CallReport| r.violations.count == 0 && r.replies_delivered == r.replies_expected;
+    let well = reports.iter().filter(is_well).count();
+    Ok(Others { calls, well, turns: Spread::of(&turns) })
+}
+
+/// Places the call that meets a fault, after a while.
+async fn meet(stack: &Stack, line: &Line, drill: &Drill, start: Duration) -> anyhow::Result<Met> {
+    let words = drill.says.map_or_else(|| format!("Tell me about the {}", drill.instrument), str::to_owned);
+    let script = Script::parse(&VICTIM.replace("WORDS", &words)).context("the drill's script")?;
     let mut config = stack.caller();
     let sid = format!("CA{:032x}", rand::random::<u128>());
     config.sid = Some(sid.clone());
     let sid = CallSid::from(sid.as_str());
-    let start = Duration::from_millis(others as u64 * 20 + 500);
-    let victim = later(&line, config, &script, start);
     let arm = async {
         tokio::time::sleep(start.saturating_sub(Duration::from_millis(200))).await;
         for rule in &drill.rules {
@@ -182,35 +301,13 @@ async fn one(stack: &Stack, drill: &Drill, others: usize, usual: &mut Option<f64
             break_it(stack, &sid, fault).await;
         }
     };
-    let (crowd, victim, ()) = tokio::join!(crowd, victim, arm);
-    stack.vendors.faults.clear();
-
-    let turns: Vec<f64> = crowd.iter().flat_map(|r| &r.turns).filter_map(|t| t.latency_ms()).collect();
-    let p95 = Spread::of(&turns).p95;
-    let baseline = *usual.get_or_insert(p95);
-    let well =
-        crowd.iter().filter(|r| r.violations.count == 0 && r.replies_delivered == r.replies_expected).count();
-    let reason = end_of(stack, &sid).await;
-    let polite = matches!(
-        reason,
-        Some(EndReason::Completed | EndReason::Transferred | EndReason::MessageTaken | EndReason::Apology)
-    );
-    let passed = polite
-        && victim.longest_wait_ms <= LONGEST_WAIT_MS
-        && victim.violations.count == 0
-        && well == others
-        && p95 - baseline < OTHERS_MS;
-    println!(
-        "{:<34} {:<16} {:>10.0} {:>14.0} {:>6}/{} {}",
-        drill.name,
-        reason.map_or("not at all", EndReason::as_str),
-        victim.longest_wait_ms,
-        p95,
-        well,
-        others,
-        if passed { "" } else { "  <- FAILED" }
-    );
-    Ok(passed)
+    let (report, ()) = tokio::join!(later(line, config, &script, start), arm);
+    Ok(Met {
+        name: drill.name,
+        reason: end_of(stack, &sid).await,
+        longest_wait_ms: report.longest_wait_ms,
+        violations: report.violations.count,
+    })
 }
 
 /// Places a call after a while. Its phrases are rendered off this thread.

@@ -4,6 +4,7 @@ use super::stack::{self, Stack};
 use super::{CallArgs, LoadArgs, VendorsArgs, data, environment};
 use crate::config::profile::BARBERSHOP;
 use crate::config::server::ServerConfig;
+use crate::sim::authority::Trust;
 use crate::sim::caller::{CallConfig, run_call};
 use crate::sim::load::{LoadConfig, VendorTimes, run_load};
 use crate::sim::script::Script;
@@ -26,10 +27,12 @@ const ANSWER: &str = "We are open from nine in the morning until seven in the ev
 pub fn vendors(args: &VendorsArgs) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(("127.0.0.1", args.port))
         .with_context(|| format!("cannot listen on 127.0.0.1:{}", args.port))?;
-    let vendors = Vendors::start(
-        stack::knowing_the_account(VendorsConfig::default().with_real_speech()),
-        Some(listener),
-    )?;
+    let folder = Scratch::new()?;
+    let mut settings = stack::knowing_the_account(VendorsConfig::default().with_real_speech());
+    if args.tls {
+        settings = settings.with_tls(folder.path()).context("no authority for TLS")?;
+    }
+    let vendors = Vendors::start(settings, Some(listener))?;
     println!("Simulated Deepgram, ElevenLabs, OpenAI and Twilio are up. Point a server at them with:");
     for (name, value) in stack::environment(&vendors) {
         println!("{name}={value}");
@@ -52,18 +55,25 @@ fn script(path: &Path) -> anyhow::Result<Script> {
 }
 
 /// How to reach a running server: its account and token are this environment's, else the simulator's.
-fn running(url: &str) -> CallConfig {
+fn running(url: &str) -> anyhow::Result<CallConfig> {
     let config = environment::read().load().config;
+    let trust = match &config.server.tls_extra_ca {
+        Some(path) => {
+            Trust::with(Path::new(path)).with_context(|| format!("TLS_EXTRA_CA: cannot trust {path}"))?
+        }
+        None => Trust::default(),
+    };
     if config.twilio.auth_token.expose_secret().is_empty() {
-        return stack::caller(url);
+        return Ok(CallConfig { trust, ..stack::caller(url) });
     }
     let mut call = CallConfig::new(url, config.twilio.auth_token.clone());
+    call.trust = trust;
     // Signatures are made over the public address; where none is configured, it is the one that is called.
     let unset = ServerConfig::default().base_url;
     call.public_url = Some(config.server.base_url.clone()).filter(|public| public != url && *public != unset);
     call.account_sid = config.twilio.account_sid.clone();
     call.to = config.twilio.phone_number.clone();
-    call
+    Ok(call)
 }
 
 /// Places one call and prints how it went.
@@ -71,7 +81,7 @@ pub fn call(args: &CallArgs) -> anyhow::Result<ExitCode> {
     let script = script(&args.script)?;
     actix_web::rt::System::new().block_on(async {
         let report = match &args.url {
-            Some(url) => run_call(&running(url), &script).await,
+            Some(url) => run_call(&running(url)?, &script).await,
             None => {
                 let folder = Scratch::new()?;
                 let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port on 127.0.0.1")?;
@@ -102,14 +112,14 @@ pub fn load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     let mut own = None;
     let mut config = match &args.url {
         Some(url) => {
-            let mut config = LoadConfig::new(running(url), script, args.calls as usize);
+            let mut config = LoadConfig::new(running(url)?, script, args.calls as usize);
             config.pid = args.pid;
             config.vendors_url = args.vendors_url.clone();
             config
         }
         None => {
-            let server = OwnServer::start(args.calls)?;
-            let mut config = LoadConfig::new(server.caller(), script, args.calls as usize);
+            let server = OwnServer::start(args.calls, args.tls)?;
+            let mut config = LoadConfig::new(server.caller()?, script, args.calls as usize);
             config.pid = Some(server.child.id());
             config.vendors_url = Some(server.vendors.deepgram_url.clone());
             config.vendors = server.times;
@@ -165,8 +175,12 @@ struct OwnServer {
 }
 
 impl OwnServer {
-    fn start(calls: u32) -> anyhow::Result<Self> {
+    fn start(calls: u32, tls: bool) -> anyhow::Result<Self> {
+        let folder = Scratch::new()?;
         let mut settings = VendorsConfig::default();
+        if tls {
+            settings = settings.with_tls(folder.path()).context("no authority for TLS")?;
+        }
         settings.openai.brain = BrainMode::Fixed { text: ANSWER.into() };
         settings.openai.token_ms = 0;
         let times = VendorTimes {
@@ -177,7 +191,6 @@ impl OwnServer {
             tts_first_byte_ms: settings.elevenlabs.timing.first_byte_ms as f64,
         };
         let vendors = Vendors::start(settings, None)?;
-        let folder = Scratch::new()?;
         let profile = folder.0.join("profile.json");
         std::fs::File::create(&profile)?.write_all(BARBERSHOP.as_bytes())?;
         // A free port: taken by the server a moment after it is given back here.
@@ -217,10 +230,11 @@ impl OwnServer {
         anyhow::bail!("the server does not come up")
     }
 
-    fn caller(&self) -> CallConfig {
+    fn caller(&self) -> anyhow::Result<CallConfig> {
         let mut call = stack::caller(&self.url);
         call.rest_url = Some(self.vendors.twilio_url.clone());
-        call
+        call.trust = stack::trust(&self.vendors)?;
+        Ok(call)
     }
 
     /// Stops the server; dropping it does the same.

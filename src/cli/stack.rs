@@ -3,6 +3,7 @@
 use crate::app::{self, Server};
 use crate::config::Config;
 use crate::domain::profile::BusinessProfile;
+use crate::sim::authority::Trust;
 use crate::sim::caller::CallConfig;
 use crate::sim::caller::callee::{Reaction, ring};
 use crate::sim::script::Script;
@@ -42,12 +43,14 @@ pub struct Stack {
     pub server: Server,
     /// Where the server is reached.
     pub base_url: String,
+    /// Whom callers trust: the vendors' authority, if they have one.
+    trust: Trust,
 }
 
 /// The environment that points a server's process at simulated vendors.
 #[must_use]
 pub fn environment(vendors: &VendorsHandle) -> Vec<(&'static str, String)> {
-    vec![
+    let mut environment = vec![
         ("TWILIO_ACCOUNT_SID", ACCOUNT.into()),
         ("TWILIO_AUTH_TOKEN", AUTH_TOKEN.into()),
         ("TWILIO_PHONE_NUMBER", BUSINESS_NUMBER.into()),
@@ -59,7 +62,11 @@ pub fn environment(vendors: &VendorsHandle) -> Vec<(&'static str, String)> {
         ("ELEVENLABS_VOICE_ID", "simulated".into()),
         ("OPENAI_BASE_URL", vendors.openai_url.clone()),
         ("OPENAI_API_KEY", KEY.into()),
-    ]
+    ];
+    if let Some(authority) = &vendors.authority {
+        environment.push(("TLS_EXTRA_CA", authority.display().to_string()));
+    }
+    environment
 }
 
 /// Vendors whose Twilio knows the simulated account, unless it was told of another.
@@ -91,6 +98,7 @@ pub fn use_vendors(config: &mut Config, vendors: &VendorsHandle) {
     config.llm.primary.base_url = vendors.openai_url.clone();
     config.llm.primary.api_key = key();
     config.twilio.base_url = vendors.twilio_url.clone();
+    config.server.tls_extra_ca = vendors.authority.as_ref().map(|path| path.display().to_string());
     config.twilio.account_sid = ACCOUNT.into();
     config.twilio.auth_token = SecretString::from(AUTH_TOKEN.to_owned());
     config.twilio.phone_number = BUSINESS_NUMBER.into();
@@ -103,6 +111,14 @@ pub fn local_config(address: &str, database: &Path) -> Config {
     config.server.secret = Some(SecretString::from(format!("{:032x}", rand::random::<u128>())));
     config.database.url = format!("sqlite://{}", database.display());
     config
+}
+
+/// Whom a caller trusts who also talks to these vendors.
+pub fn trust(vendors: &VendorsHandle) -> anyhow::Result<Trust> {
+    match &vendors.authority {
+        Some(path) => Trust::with(path).with_context(|| format!("cannot trust {}", path.display())),
+        None => Ok(Trust::default()),
+    }
 }
 
 impl Stack {
@@ -120,18 +136,21 @@ impl Stack {
         let vendors = Vendors::start(knowing_the_account(vendors), None)
             .context("the simulated vendors do not start")?;
         let address = listener.local_addr().context("the listener has no address")?;
-        let base_url = format!("http://{address}");
         let mut config = local_config(&address.to_string(), database);
         use_vendors(&mut config, &vendors);
         change(&mut config);
+        let trust = trust(&vendors)?;
+        let scheme = if config.server.tls_cert.is_some() { "https" } else { "http" };
+        let base_url = format!("{scheme}://{address}");
         let server = app::run(config, profile, listener).await?;
-        Ok(Self { vendors, server, base_url })
+        Ok(Self { vendors, server, base_url, trust })
     }
 
     /// How a simulated caller reaches this server.
     pub fn caller(&self) -> CallConfig {
         let mut call = caller(&self.base_url);
         call.rest_url = Some(self.vendors.twilio_url.clone());
+        call.trust = self.trust.clone();
         call
     }
 

@@ -26,7 +26,8 @@ settings! {
         filler_ms: u64 = 1_200, check within(100, 60_000);
         /// Another filler this long after the last bot audio ended, ms.
         filler_repeat_ms: u64 = 3_000, check within(500, 60_000);
-        /// Without spoken audio of the answer this long after the end of a turn: apology and a way out, ms.
+        /// Without spoken audio of the answer this long after the end of a turn, or without a recogniser for so long:
+        /// apology and a way out, ms.
         apology_ms: u64 = 10_000, check within(1_000, 120_000);
         /// Silence after the bot's last mark before it asks whether the caller is there, ms.
         idle_prompt_ms: u64 = 10_000, check within(1_000, 600_000);
@@ -35,9 +36,7 @@ settings! {
         /// Longest call, s.
         max_call_s: u64 = 1_800, check within(30, 86_400);
         /// How far the audio sent runs ahead of what is played, ms.
-        playback_lead_ms: u64 = 400, check within(20, 10_000);
-        /// The furthest it may run ahead, ms.
-        playback_lead_max_ms: u64 = 1_000, check within(20, 10_000);
+        playback_lead_ms: u64 = 400, check within(20, 1_000);
         /// How long a mark may be late before the playback is taken as stalled, ms.
         mark_grace_ms: u64 = 2_000, check within(100, 60_000);
         /// Bot audio kept ready to be sent, ms; beyond it the voice is read no further.
@@ -47,6 +46,6 @@ settings! {
         /// Window of those restarts, ms.
         restart_window_ms: u64 = 60_000, check within(100, 3_600_000);
         /// First wait before a child is restarted, ms; doubles.
-        restart_ms: u64 = 100, check within(1, 60_000);
+        restart_ms: u64 = 100, check within(1, 2_000);
     }
 }

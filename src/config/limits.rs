@@ -21,6 +21,10 @@ settings! {
         sign_in_failures: u32 = 5, check within(1, 10_000);
         /// The longest wait after wrong sign-ins, s.
         sign_in_wait_s: u64 = 900, check within(1, 86_400);
+        /// Streams of events that one key or signed-in user may have open at once.
+        streams_each: usize = 10, check within(1, 1_000);
+        /// A stream of events shows a sign of life, and its reader's right to it is asked anew, this often, s.
+        stream_pulse_s: u64 = 15, check within(1, 300);
         /// Addresses or networks (`10.0.0.0/8`) of our own proxies: only what these say of a client's address is believed.
         trusted_proxies: Vec<String> = Vec::new(), env "TRUSTED_PROXIES", check networks;
     }

@@ -9,22 +9,32 @@ const KEY: usize = 20;
 /// Stands for what is not shown.
 pub(crate) const REDACTED: &str = "[REDACTED]";
 
-/// The text without the password of an address in it (`scheme://name:password@host`, `?password=…`). Masks too much
-/// rather than too little: a password may hold any sign that somebody forgot to escape.
+/// The text without the password of an address in it (`scheme://name:password@host`, `?password=…`). Only a database's
+/// address has a name to log in with and parameters worth showing: of any other, whatever stands there may be the key.
+/// Masks too much rather than too little: a password may hold any sign that somebody forgot to escape.
 pub(crate) fn passwords(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let is_database = matches!(scheme, "postgres" | "postgresql" | "sqlite");
     let rest = match rest.rsplit_once('@') {
         Some((login, host)) => match login.split_once(':') {
             Some((name, _)) => format!("{name}:{REDACTED}@{host}"),
-            None => rest.to_owned(),
+            None if is_database => rest.to_owned(),
+            None => format!("{REDACTED}@{host}"),
         },
         None => rest.to_owned(),
+    };
+    let rest = match rest.split_once('#') {
+        Some((head, _)) if !is_database => format!("{head}#{REDACTED}"),
+        _ => rest,
     };
     let Some((head, query)) = rest.split_once('?') else { return format!("{scheme}://{rest}") };
     let query: Vec<String> = query
         .split('&')
         .map(|pair| match pair.split_once('=') {
-            Some((name, _)) if name.to_ascii_lowercase().contains("password") => format!("{name}={REDACTED}"),
+            Some((name, _)) if !is_database || name.to_ascii_lowercase().contains("password") => {
+                format!("{name}={REDACTED}")
+            }
+            None if !is_database => REDACTED.to_owned(),
             _ => pair.to_owned(),
         })
         .collect();
@@ -65,6 +75,10 @@ mod tests {
             ("postgres://u@h/db", "postgres://u@h/db"),
             ("postgres:///db?user=u&password=geheim&x=1", "postgres:///db?user=u&password=[REDACTED]&x=1"),
             ("sqlite://data/frontdesk.db", "sqlite://data/frontdesk.db"),
+            ("https://h?key=geheim&v=1", "https://h?key=[REDACTED]&v=[REDACTED]"),
+            ("https://h/v1?geheim", "https://h/v1?[REDACTED]"),
+            ("https://h/v1#geheim", "https://h/v1#[REDACTED]"),
+            ("https://geheim@h/v1", "https://[REDACTED]@h/v1"),
             ("plain text", "plain text"),
         ] {
             assert_eq!(passwords(text), want, "{text}");

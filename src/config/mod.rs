@@ -61,6 +61,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Calls at once, for the whole process: each holds a connection of the recogniser to its end.
+    pub fn calls_at_once(&self) -> usize {
+        self.server.max_calls.min(self.stt.max_concurrent)
+    }
+
     /// Every secret that is set, the database's password included: what must not stand in any output.
     pub fn secrets(&self) -> Vec<SecretString> {
         let mut secrets: Vec<SecretString> =

@@ -8,11 +8,11 @@ settings! {
     pub struct OutboundConfig {
         /// Countries that may be rung, as two letters of ISO 3166; the business number's own if none is given.
         allowed_countries: Vec<String> = Vec::new(), check countries;
-        /// Calls placed in an hour, by the whole server; 0: none at all.
+        /// Calls placed within an hour, by all processes of one database, restarted ones too; 0: none at all.
         per_hour: u32 = 60, check within(0, 100_000);
-        /// Calls placed in a day, by the whole server.
+        /// The same within 24 hours.
         per_day: u32 = 300, check within(0, 1_000_000);
-        /// Calls placed to one number in a day.
+        /// The same to one number.
         per_destination: u32 = 5, check within(0, 100_000);
         /// How long the telephone rings before the call is given up, s.
         ring_s: u16 = 30, check within(5, 600);

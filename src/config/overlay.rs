@@ -74,9 +74,9 @@ pub fn apply(config: &Config, changes: &Changes) -> Result<Config, Vec<Problem>>
         }
     }
     if problems.is_empty() {
-        let known: Vec<Problem> = validate::relations(config, &BTreeMap::new());
-        let clashes = validate::relations(&changed, &BTreeMap::new());
-        problems.extend(clashes.into_iter().filter(|clash| !known.contains(clash)));
+        // Whatever the server would not start with is refused, unless it runs with it already.
+        let known = faults(config);
+        problems.extend(faults(&changed).into_iter().filter(|fault| !known.contains(fault)));
         for problem in &mut problems {
             // They are called by their variables; here they have paths.
             if let Some(setting) = setting::all().iter().find(|s| s.variable() == problem.subject) {
@@ -85,6 +85,13 @@ pub fn apply(config: &Config, changes: &Changes) -> Result<Config, Vec<Problem>>
         }
     }
     if problems.is_empty() { Ok(changed) } else { Err(problems) }
+}
+
+/// What start-up would say of a whole configuration.
+fn faults(config: &Config) -> Vec<Problem> {
+    let mut faults = validate::relations(config, &BTreeMap::new());
+    faults.extend(validate::missing_for_serve(config));
+    faults
 }
 
 /// What holds and what staff have changed of it.
@@ -162,6 +169,23 @@ mod tests {
         ] {
             let problems = apply(&config, &changes(wrong.clone())).unwrap_err();
             assert_eq!(problems[0].subject, subject, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_change_without_which_the_server_would_not_start_is_refused() {
+        let mut config = Config::default();
+        config.tts.voice_id = "abc".into();
+        let problems = apply(&config, &changes(json!({"tts.voice_id": ""}))).unwrap_err();
+        assert_eq!(problems[0].subject, "tts.voice_id");
+        assert!(matches!(problems[0].fault, Fault::Missing(_)), "{problems:?}");
+        assert!(apply(&config, &changes(json!({"tts.voice_id": "def"}))).is_ok());
+        // Every text, emptied alone, is either taken by start-up too or refused.
+        for setting in changeable().filter(|setting| setting.kind() == Kind::Text) {
+            let emptied = changes(json!({ setting.path(): "" }));
+            if let Ok(changed) = apply(&config, &emptied) {
+                assert_eq!(faults(&changed), faults(&config), "{}", setting.path());
+            }
         }
     }
 

@@ -25,8 +25,10 @@ settings! {
         llm_1k_tokens: Vec<String> = vec!["gpt-4o=0.0025/0.01".into(), "gpt-4o-mini=0.00015/0.0006".into()], check models;
         /// A call that has cost so much is ended with a word of apology.
         call_cap: Option<f64> = None, check price;
-        /// So is every call of a day (in UTC) that has cost so much.
+        /// So is every call of a day of the business's that has cost so much; no other is let in or placed that day.
         day_cap: Option<f64> = None, check price;
+        /// The same for a day's calls with one number, the caller's or the one that is rung.
+        number_cap: Option<f64> = None, check price;
     }
 }
 
@@ -54,7 +56,36 @@ fn read(entry: &str) -> Option<(&str, f64, f64)> {
     Some((model.trim(), number(input)?, number(output)?)).filter(|(model, ..)| !model.is_empty())
 }
 
+/// A limit on what a day may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DayLimit {
+    /// All calls together.
+    All,
+    /// The calls with one number.
+    Number,
+}
+
+impl DayLimit {
+    /// The word for audit rows and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "day",
+            Self::Number => "number",
+        }
+    }
+}
+
 impl PricesConfig {
+    /// Which limit is reached by a day on which so much was spent, in millionths: in all, and with one number.
+    pub fn reached(&self, all: i64, number: i64) -> Option<DayLimit> {
+        let over = |cap: Option<f64>, spent: i64| cap.is_some_and(|cap| spent >= whole(cap));
+        if over(self.day_cap, all) {
+            Some(DayLimit::All)
+        } else {
+            over(self.number_cap, number).then_some(DayLimit::Number)
+        }
+    }
+
     /// The price of so much of an item, in millionths; nothing where no price is known.
     pub fn micros(&self, item: Item, model: &str, amount: u64) -> i64 {
         let (price, unit) = match item {
@@ -76,11 +107,6 @@ impl PricesConfig {
     /// What a call may cost, in millionths.
     pub fn call_cap_micros(&self) -> Option<i64> {
         self.call_cap.map(whole)
-    }
-
-    /// What a day may cost, in millionths.
-    pub fn day_cap_micros(&self) -> Option<i64> {
-        self.day_cap.map(whole)
     }
 
     /// `model` may carry its host's name before it (`api.openai.com/gpt-4o`), and the host a date after it.
@@ -137,6 +163,18 @@ mod tests {
         assert!(models(&PricesConfig::default().llm_1k_tokens).is_ok());
         assert!(price(&Some(f64::NAN)).is_err() && price(&Some(-0.1)).is_err() && price(&None).is_ok());
         let capped = PricesConfig { call_cap: Some(0.5), ..PricesConfig::default() };
-        assert_eq!((capped.call_cap_micros(), capped.day_cap_micros()), (Some(500_000), None));
+        assert_eq!((capped.call_cap_micros(), capped.reached(i64::MAX, i64::MAX)), (Some(500_000), None));
+    }
+
+    #[test]
+    fn a_day_is_over_at_its_limit_and_so_is_a_numbers() {
+        let prices = PricesConfig { day_cap: Some(2.0), number_cap: Some(0.5), ..PricesConfig::default() };
+        for (all, number, reached) in [
+            (1_999_999, 499_999, None),
+            (1_999_999, 500_000, Some(DayLimit::Number)),
+            (2_000_000, 0, Some(DayLimit::All)),
+        ] {
+            assert_eq!(prices.reached(all, number), reached, "{all} {number}");
+        }
     }
 }

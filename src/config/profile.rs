@@ -110,6 +110,19 @@ fn read(r: &mut Reader, root: &Node<'_>) -> BusinessProfile {
             format!("lies beyond horizon_days ({horizon_days}): nothing could be booked"),
         );
     }
+    let buffer_minutes = r.number(&root.get("buffer_minutes"), 0, 480).unwrap_or(0);
+    for (n, service) in services.iter().enumerate() {
+        // No appointment's time is longer than a day.
+        if service.minutes.saturating_add(buffer_minutes) > DAY && service.minutes <= DAY {
+            r.problem(
+                &format!("services[{n}].duration"),
+                format!(
+                    "{} minutes and buffer_minutes ({buffer_minutes}) are longer than a day",
+                    service.minutes
+                ),
+            );
+        }
+    }
     BusinessProfile {
         name: r.required(&root.get("name"), NAME),
         kind: r.text(&root.get("type"), NAME).unwrap_or_else(|| "business".to_owned()),
@@ -131,7 +144,7 @@ fn read(r: &mut Reader, root: &Node<'_>) -> BusinessProfile {
         breaks,
         lead_minutes,
         horizon_days,
-        buffer_minutes: r.number(&root.get("buffer_minutes"), 0, 480).unwrap_or(0),
+        buffer_minutes,
     }
 }
 

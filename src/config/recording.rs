@@ -21,6 +21,8 @@ settings! {
         s3_base_url: Option<String> = None;
         /// Its region.
         s3_region: String = "us-east-1".into(), env "AWS_REGION", check required;
+        /// The longest that one request to it may take, an upload included, s.
+        s3_timeout_s: u64 = 120, check within(1, 3_600);
         /// Its access key's id.
         s3_access_key_id: Option<SecretString> = None, env "AWS_ACCESS_KEY_ID";
         /// Its access key.

@@ -21,6 +21,12 @@ settings! {
         secret: Option<SecretString> = None, env "FRONTDESK_SECRET", check signing_secrets;
         /// A PEM file of further authorities trusted for vendors' hosts.
         tls_extra_ca: Option<String> = None, env "TLS_EXTRA_CA";
+        /// A PEM file with the certificate of this server and its chain: it then speaks HTTPS itself.
+        tls_cert: Option<String> = None, env "TLS_CERT";
+        /// A PEM file with the key of that certificate.
+        tls_key: Option<String> = None, env "TLS_KEY";
+        /// How often these two files are looked at for changes, ms; SIGHUP does it at once.
+        tls_check_ms: u64 = 30_000, check within(100, 86_400_000);
         /// With many streams, how long a worker thread gathers frames before it handles them together, µs; 0: never.
         round_us: u64 = 1_000, check within(0, 5_000);
         /// Live calls at once, for the whole process; more hear a busy message.

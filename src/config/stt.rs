@@ -28,17 +28,19 @@ settings! {
         /// Interval of `KeepAlive` while no audio is sent, ms; Deepgram hangs up after 10 s without anything.
         keep_alive_ms: u64 = 4_000, check within(500, 9_000);
         /// Time limit of the handshake, ms.
-        connect_timeout_ms: u64 = 3_000, check within(100, 60_000);
+        connect_timeout_ms: u64 = 1_500, check within(500, 10_000);
         /// Audio flows with voice in it, but no message comes: after this the connection is replaced, ms.
-        stall_ms: u64 = 3_000, check within(500, 60_000);
+        stall_ms: u64 = 2_500, check within(1_500, 10_000);
+        /// Connections at once, for the whole process; each call holds one, so more callers are told that all lines are
+        /// busy, or are put through.
+        max_concurrent: usize = 1_000, check within(1, 100_000);
         /// Audio kept for a reconnect, ms.
-        gap_buffer_ms: u32 = 5_000, check within(0, 60_000);
+        gap_buffer_ms: u32 = 5_000, check within(500, 60_000);
         /// First wait before a reconnect, ms; doubles up to `reconnect_max_ms`.
-        reconnect_ms: u64 = 250, check within(1, 60_000);
-        /// Longest wait before a reconnect, ms.
-        reconnect_max_ms: u64 = 5_000, check within(1, 60_000);
-        /// Failed connects in a row after which the call is degraded.
-        max_reconnects: u32 = 6, check within(0, 1_000);
+        reconnect_ms: u64 = 250, check within(1, 5_000);
+        /// Longest wait before a reconnect, ms: the caller's audio waits meanwhile. After `call.apology_ms` without a
+        /// recogniser the call is given up with an apology.
+        reconnect_max_ms: u64 = 500, check within(1, 5_000);
         /// Audio joined into one frame in the middle of the caller's speech, where nothing waits for it, ms.
         join_ms: u32 = 40, check within(20, 200);
         /// Silence sent in one frame while the caller has said nothing for longer than any utterance's end takes, ms;

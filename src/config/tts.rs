@@ -25,9 +25,9 @@ settings! {
         /// Aura's voice, the fallback (its base URL and key are those of `stt`).
         fallback_model: String = "aura-asteria-en".into(), check required;
         /// Time limit to the first audio byte, ms.
-        first_audio_ms: u64 = 1_500, check within(100, 60_000);
+        first_audio_ms: u64 = 1_500, check within(200, 10_000);
         /// Longest gap within a stream, ms.
-        gap_ms: u64 = 1_000, check within(100, 60_000);
+        gap_ms: u64 = 1_000, check within(100, 10_000);
         /// Requests at once to each vendor from this process; a live reply never queues, it goes to the fallback.
         max_concurrent: usize = 1_000, check within(1, 100_000);
         /// Failures within `breaker_window_ms` after which a vendor is skipped.

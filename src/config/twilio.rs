@@ -22,7 +22,9 @@ settings! {
         /// REST time limit, ms.
         timeout_ms: u64 = 5_000, check within(100, 60_000);
         /// How long a stream may take to send `start`, ms.
-        start_timeout_ms: u64 = 10_000, check within(100, 60_000);
+        start_timeout_ms: u64 = 10_000, check within(1_000, 60_000);
+        /// Twilio sends 50 frames a second, silence included: this long without one its stream counts as broken, ms.
+        silent_ms: u64 = 10_000, check within(100, 60_000);
         /// How long an admitted call may take to bring its stream, ms.
         reservation_ms: u64 = 60_000, check within(1_000, 600_000);
         /// How long a call whose stream broke is kept for `/voice/continue`, ms.

@@ -199,12 +199,6 @@ pub(super) fn relations(config: &Config, sources: &BTreeMap<String, Source>) -> 
     };
     let (call, stt, llm) = (&config.call, &config.stt, &config.llm);
     for (path, low, other, high) in [
-        (
-            "call.playback_lead_ms",
-            call.playback_lead_ms,
-            "call.playback_lead_max_ms",
-            call.playback_lead_max_ms,
-        ),
         ("call.filler_ms", call.filler_ms, "call.apology_ms", call.apology_ms),
         ("stt.reconnect_ms", stt.reconnect_ms, "stt.reconnect_max_ms", stt.reconnect_max_ms),
         ("llm.switch_ms", llm.switch_ms, "call.apology_ms", call.apology_ms),
@@ -222,6 +216,16 @@ pub(super) fn relations(config: &Config, sources: &BTreeMap<String, Source>) -> 
     for (path, ms) in [("stt.join_ms", stt.join_ms), ("stt.silence_join_ms", stt.silence_join_ms)] {
         if !ms.is_multiple_of(20) {
             clash(path, format!("{ms} is no multiple of 20, the length of a frame"));
+        }
+        if stt.gap_buffer_ms < ms.saturating_mul(3) {
+            clash(
+                "stt.gap_buffer_ms",
+                format!(
+                    "{} is less than three times {ms}, which is {}: audio would be dropped before it is sent",
+                    stt.gap_buffer_ms,
+                    subject(path, sources)
+                ),
+            );
         }
     }
     if call.barge_in_words > call.barge_in_words_alone {
@@ -241,6 +245,17 @@ pub(super) fn relations(config: &Config, sources: &BTreeMap<String, Source>) -> 
             Some(_) => ("twilio.shared_key", "twilio.shared_key_id"),
         };
         clash(path, format!("it needs {} beside it", subject(other, sources)));
+    }
+    let server = &config.server;
+    if server.tls_cert.is_some() != server.tls_key.is_some() {
+        let (path, other) = match server.tls_key {
+            None => ("server.tls_cert", "server.tls_key"),
+            Some(_) => ("server.tls_key", "server.tls_cert"),
+        };
+        clash(path, format!("it needs {} beside it", subject(other, sources)));
+    } else if server.tls_cert.is_some() && !server.base_url.starts_with("https://") {
+        let cert = subject("server.tls_cert", sources);
+        clash("server.base_url", format!("it must begin with https://: with {cert}, that is what is spoken"));
     }
     let hosts = std::iter::once(("llm.primary.base_url", &llm.primary))
         .chain(llm.fallback.as_ref().map(|host| ("llm.fallback.base_url", host)));

@@ -4,7 +4,7 @@ use super::connect::{AnyConnection, on_either, write_transaction};
 use super::error::DbError;
 use super::handle::DbHandle;
 use super::schema::{api_keys, login_sessions, staff_actions, users};
-use crate::domain::staff::{Role, Scope, StaffAction, Who, WhoKind};
+use crate::domain::staff::{ONE_TIME_PASSWORD, Role, Scope, StaffAction, Who, WhoKind};
 use crate::domain::time::UnixMillis;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
@@ -46,6 +46,15 @@ pub struct User {
     pub created_at: UnixMillis,
 }
 
+/// By what somebody was recognised, as a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// A key.
+    Key(String),
+    /// A sign-in's cookie.
+    SignIn(String),
+}
+
 /// A user who signed in, and their request token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedIn {
@@ -62,6 +71,8 @@ pub struct Credentials {
     pub user: User,
     /// The password's hash, in PHC form.
     pub hash: String,
+    /// Until when the password is good, if it was made for them.
+    pub good_until: Option<UnixMillis>,
     /// Signed-in sessions of another generation are void.
     pub generation: i64,
 }
@@ -90,8 +101,8 @@ pub struct UserChange {
     pub role: Option<Role>,
     /// Locked out, or let in again.
     pub disabled: Option<bool>,
-    /// Another password's hash, and whether it is still to be changed.
-    pub password: Option<(String, bool)>,
+    /// Another password's hash, and until when it is good if it was made for them and is still to be changed.
+    pub password: Option<(String, Option<UnixMillis>)>,
 }
 
 /// What became of a change to a user.
@@ -157,6 +168,7 @@ struct UserRow {
     one_time: bool,
     disabled: bool,
     created_ms: i64,
+    one_time_until_ms: Option<i64>,
 }
 
 impl UserRow {
@@ -169,7 +181,10 @@ impl UserRow {
             disabled: self.disabled,
             created_at: UnixMillis(self.created_ms),
         };
-        Ok(Credentials { user, hash: self.hash, generation: self.generation })
+        // A server of an earlier version writes no end: then the password is as old as its user.
+        let until = || UnixMillis(self.created_ms).after(ONE_TIME_PASSWORD);
+        let good_until = self.one_time.then(|| self.one_time_until_ms.map_or_else(until, UnixMillis));
+        Ok(Credentials { user, hash: self.hash, good_until, generation: self.generation })
     }
 
     fn user(self) -> Result<User, DbError> {
@@ -222,7 +237,7 @@ fn key_by_hash(conn: &mut AnyConnection, hash: &str, now: UnixMillis) -> Result<
         .filter(api_keys::hash.eq(hash))
         .filter(api_keys::revoked_ms.is_null())
         .select(KeyRow::as_select())
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     let Some(row) = row else { return Ok(None) };
     if row.last_used_ms.is_none_or(|last| now.0.saturating_sub(last) >= TOUCH_MS) {
@@ -248,6 +263,7 @@ pub fn add_user(
             users::hash.eq(hash),
             users::role.eq(role.as_str()),
             users::one_time.eq(one_time),
+            users::one_time_until_ms.eq(one_time.then(|| at.after(ONE_TIME_PASSWORD).0)),
             users::created_ms.eq(at.0),
         ))
         .returning(UserRow::as_returning())
@@ -273,13 +289,14 @@ pub fn list_users(conn: &mut AnyConnection, after: Option<i64>, limit: u32) -> R
 /// The user of a name.
 pub fn user_by_name(conn: &mut AnyConnection, name: &str) -> Result<Option<Credentials>, DbError> {
     let row: Option<UserRow> =
-        users::table.filter(users::name.eq(name)).select(UserRow::as_select()).first(conn).optional()?;
+        users::table.filter(users::name.eq(name)).select(UserRow::as_select()).get_result(conn).optional()?;
     row.map(UserRow::credentials).transpose()
 }
 
 /// The user with an id.
 fn user_by_id(conn: &mut AnyConnection, id: i64) -> Result<Option<Credentials>, DbError> {
-    let row: Option<UserRow> = users::table.find(id).select(UserRow::as_select()).first(conn).optional()?;
+    let row: Option<UserRow> =
+        users::table.find(id).select(UserRow::as_select()).get_result(conn).optional()?;
     row.map(UserRow::credentials).transpose()
 }
 
@@ -296,6 +313,10 @@ pub fn change_user(conn: &mut AnyConnection, id: i64, change: &UserChange) -> Re
             AnyConnection::Sqlite(c) => query.load(c)?,
             AnyConnection::Postgres(c) => query.for_update().load(c)?,
         };
+        // And the user: of two requests that change different things, neither undoes the other's.
+        if let AnyConnection::Postgres(c) = conn {
+            users::table.find(id).select(users::id).for_no_key_update().get_result::<i64>(c).optional()?;
+        }
         let Some(now) = user_by_id(conn, id)? else { return Ok(UserChanged::Unknown) };
         let stays = change.role.unwrap_or(now.user.role) == Role::Admin
             && !change.disabled.unwrap_or(now.user.disabled);
@@ -303,13 +324,14 @@ pub fn change_user(conn: &mut AnyConnection, id: i64, change: &UserChange) -> Re
             return Ok(UserChanged::LastAdmin);
         }
         let signs_out = change.password.is_some() || change.disabled == Some(true);
-        let (hash, one_time) = change.password.clone().unwrap_or((now.hash, now.user.one_time));
+        let (hash, until) = change.password.clone().unwrap_or((now.hash, now.good_until));
         diesel::update(users::table.find(id))
             .set((
                 users::role.eq(change.role.unwrap_or(now.user.role).as_str()),
                 users::disabled.eq(change.disabled.unwrap_or(now.user.disabled)),
                 users::hash.eq(hash),
-                users::one_time.eq(one_time),
+                users::one_time.eq(until.is_some()),
+                users::one_time_until_ms.eq(until.map(|until| until.0)),
                 users::generation.eq(now.generation.saturating_add(i64::from(signs_out))),
             ))
             .execute(conn)?;
@@ -352,7 +374,7 @@ fn signed_in(
         .filter(login_sessions::generation.eq(users::generation))
         .filter(users::disabled.eq(false))
         .select((UserRow::as_select(), login_sessions::csrf, login_sessions::seen_ms))
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     let Some((row, csrf, seen)) = found else { return Ok(None) };
     if now.0.saturating_sub(seen) >= TOUCH_MS {
@@ -361,6 +383,42 @@ fn signed_in(
             .execute(conn)?;
     }
     Ok(Some(SignedIn { user: row.user()?, csrf }))
+}
+
+/// Whether what somebody was recognised by still holds. That it is asked is no use of it.
+fn credential_holds(
+    conn: &mut AnyConnection,
+    credential: &Credential,
+    now: UnixMillis,
+) -> Result<bool, DbError> {
+    let found: i64 = match credential {
+        Credential::Key(hash) => api_keys::table
+            .filter(api_keys::hash.eq(hash))
+            .filter(api_keys::revoked_ms.is_null())
+            .count()
+            .get_result(conn)?,
+        Credential::SignIn(hash) => login_sessions::table
+            .inner_join(users::table)
+            .filter(login_sessions::hash.eq(hash))
+            .filter(login_sessions::expires_ms.gt(now.0))
+            .filter(login_sessions::generation.eq(users::generation))
+            .filter(users::disabled.eq(false))
+            .count()
+            .get_result(conn)?,
+    };
+    Ok(found > 0)
+}
+
+/// Ends a sign-in; says whose it was, if it was there.
+fn sign_out(conn: &mut AnyConnection, hash: &str) -> Result<Option<User>, DbError> {
+    let row: Option<UserRow> = login_sessions::table
+        .inner_join(users::table)
+        .filter(login_sessions::hash.eq(hash))
+        .select(UserRow::as_select())
+        .first(conn)
+        .optional()?;
+    let ended = diesel::delete(login_sessions::table.find(hash)).execute(conn)?;
+    row.filter(|_| ended > 0).map(UserRow::user).transpose()
 }
 
 /// Adds a row to the staff's audit trail.
@@ -385,7 +443,7 @@ pub fn add_staff_action(
 
 type ActionRow = (i64, i64, String, i64, String, String, String, String);
 
-fn staff_actions_before(
+pub(super) fn staff_actions_before(
     conn: &mut AnyConnection,
     before: Option<i64>,
     limit: u32,
@@ -489,13 +547,14 @@ impl DbHandle {
         self.read(move |conn| signed_in(conn, &hash, now, expires)).await
     }
 
-    /// Ends a sign-in.
-    pub async fn sign_out(&self, hash: String) -> Result<(), DbError> {
-        self.read(move |conn| {
-            diesel::delete(login_sessions::table.find(hash)).execute(conn)?;
-            Ok(())
-        })
-        .await
+    /// Ends a sign-in; says whose it was, if it was there.
+    pub async fn sign_out(&self, hash: String) -> Result<Option<User>, DbError> {
+        self.read(move |conn| sign_out(conn, &hash)).await
+    }
+
+    /// Whether what somebody was recognised by still holds. That it is asked is no use of it.
+    pub async fn credential_holds(&self, credential: Credential, now: UnixMillis) -> Result<bool, DbError> {
+        self.read(move |conn| credential_holds(conn, &credential, now)).await
     }
 
     /// The staff's audit trail, newest first, rows before `before` if given.

@@ -3,16 +3,17 @@
 //! What a call is and becomes counts in the quarter in which it began; a turn, an event, a booking in the quarter in
 //! which it happened.
 
+use super::cached::{Put, Value};
 use super::connect::{AnyConnection, on_either};
 use super::error::DbError;
 use super::schema::totals;
 use crate::domain::call::{Direction, EndReason};
 use crate::domain::time::UnixMillis;
 use crate::domain::turn::StageLatencies;
-use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{LazyLock, OnceLock};
 
 /// The length of one row's time, ms: every zone's hours and days are made of these.
 pub const QUARTER_MS: i64 = 15 * 60_000;
@@ -32,7 +33,7 @@ pub const STAGES: [&str; 5] =
 const SHARDS: i64 = 16;
 
 /// This process's rows.
-fn shard() -> i64 {
+pub(super) fn shard() -> i64 {
     static SHARD: OnceLock<i64> = OnceLock::new();
     *SHARD.get_or_init(|| i64::from(rand::random::<u8>()) % SHARDS)
 }
@@ -104,24 +105,9 @@ pub(super) fn count(
     at: i64,
     changes: impl IntoIterator<Item = (Counter, i64)>,
 ) -> Result<(), DbError> {
-    let changes: Vec<(Counter, i64)> = changes.into_iter().filter(|(_, n)| *n != 0).collect();
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let columns: Vec<&str> = changes.iter().map(|(counter, _)| *counter).collect();
-    let values: Vec<String> = changes.iter().map(|(_, n)| n.to_string()).collect();
-    let sums: Vec<String> =
-        columns.iter().map(|column| format!("{column} = activity.{column} + excluded.{column}")).collect();
-    // Nothing but our own names and numbers stands in it.
-    conn.batch_execute(&format!(
-        "INSERT INTO activity (at_ms, shard, {}) VALUES ({}, {}, {}) ON CONFLICT (at_ms, shard) DO UPDATE SET {}",
-        columns.join(", "),
-        quarter(at),
-        shard(),
-        values.join(", "),
-        sums.join(", "),
-    ))?;
-    Ok(())
+    let mut tally = Tally::default();
+    tally.count(at, changes);
+    tally.write(conn)
 }
 
 /// The class of a latency.
@@ -136,24 +122,32 @@ fn class_columns() -> Vec<String> {
 
 /// How long one stage took, in one quarter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct StageCount {
-    pub(super) n: i64,
-    pub(super) sum_ms: i64,
-    pub(super) classes: [i64; LATENCY_CLASSES],
+struct StageCount {
+    n: i64,
+    sum_ms: i64,
+    classes: [i64; LATENCY_CLASSES],
 }
 
 impl StageCount {
-    pub(super) fn add(&mut self, ms: u32) {
+    fn add(&mut self, ms: u32) {
         self.n += 1;
         self.sum_ms = self.sum_ms.saturating_add(i64::from(ms));
         if let Some(class) = self.classes.get_mut(class_of(ms)) {
             *class += 1;
         }
     }
+
+    fn merge(&mut self, other: &Self) {
+        self.n += other.n;
+        self.sum_ms = self.sum_ms.saturating_add(other.sum_ms);
+        for (sum, n) in self.classes.iter_mut().zip(other.classes) {
+            *sum += n;
+        }
+    }
 }
 
 /// The stages in the order of `STAGES`.
-pub(super) const fn stages(latency: &StageLatencies) -> [Option<u32>; 5] {
+const fn stages(latency: &StageLatencies) -> [Option<u32>; 5] {
     [
         latency.end_of_turn_ms,
         latency.first_token_ms,
@@ -163,68 +157,99 @@ pub(super) const fn stages(latency: &StageLatencies) -> [Option<u32>; 5] {
     ]
 }
 
-/// Adds latencies to a time's quarter.
-pub(super) fn count_stages(
-    conn: &mut AnyConnection,
-    at: i64,
-    counts: &[(&'static str, StageCount)],
-) -> Result<(), DbError> {
-    let counts: Vec<_> = counts.iter().filter(|(_, count)| count.n > 0).collect();
-    if counts.is_empty() {
-        return Ok(());
-    }
-    let columns = class_columns();
-    let rows: Vec<String> = counts
-        .iter()
-        .map(|(stage, count)| {
-            let classes: Vec<String> = count.classes.iter().map(i64::to_string).collect();
-            format!(
-                "({}, {}, '{stage}', {}, {}, {})",
-                quarter(at),
-                shard(),
-                count.n,
-                count.sum_ms,
-                classes.join(", ")
-            )
-        })
-        .collect();
-    let sums: Vec<String> = ["n", "sum_ms"]
-        .into_iter()
-        .map(str::to_owned)
-        .chain(columns.clone())
-        .map(|column| format!("{column} = latencies.{column} + excluded.{column}"))
-        .collect();
-    conn.batch_execute(&format!(
-        "INSERT INTO latencies (at_ms, shard, stage, n, sum_ms, {}) VALUES {} \
-         ON CONFLICT (at_ms, shard, stage) DO UPDATE SET {}",
-        columns.join(", "),
-        rows.join(", "),
-        sums.join(", "),
-    ))?;
-    Ok(())
+/// What is to be added to the counters, summed up until it is written: a batch of writes then costs one statement and
+/// not one each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    counters: BTreeMap<(i64, Counter), i64>,
+    latencies: BTreeMap<(i64, &'static str), StageCount>,
 }
 
-/// Counts what a turn's record newly says: latencies that were not known yet, an interruption.
-pub(super) fn count_turn(
-    conn: &mut AnyConnection,
-    at: i64,
-    before: Option<(&StageLatencies, bool)>,
-    after: (&StageLatencies, bool),
-) -> Result<(), DbError> {
-    let known = before.map_or([None; 5], |(latency, _)| stages(latency));
-    let counts: Vec<(&'static str, StageCount)> = STAGES
-        .into_iter()
-        .zip(known.into_iter().zip(stages(after.0)))
-        .filter_map(|(stage, (known, new))| {
-            let ms = new.filter(|_| known.is_none())?;
-            let mut count = StageCount::default();
-            count.add(ms);
-            Some((stage, count))
-        })
-        .collect();
-    count_stages(conn, at, &counts)?;
-    let interrupted = after.1 && !before.is_some_and(|(_, interrupted)| interrupted);
-    count(conn, at, [("barge_ins", i64::from(interrupted))])
+impl Tally {
+    /// Adds to the counters of a time's quarter.
+    pub(super) fn count(&mut self, at: i64, changes: impl IntoIterator<Item = (Counter, i64)>) {
+        for (counter, n) in changes.into_iter().filter(|(_, n)| *n != 0) {
+            let sum = self.counters.entry((quarter(at), counter)).or_default();
+            *sum = sum.saturating_add(n);
+        }
+    }
+
+    /// Adds latencies to a time's quarter.
+    pub(super) fn latency(&mut self, at: i64, latency: &StageLatencies) {
+        self.new_latency(at, &StageLatencies::default(), latency);
+    }
+
+    fn new_latency(&mut self, at: i64, before: &StageLatencies, after: &StageLatencies) {
+        for (stage, (known, new)) in STAGES.into_iter().zip(stages(before).into_iter().zip(stages(after))) {
+            if let Some(ms) = new.filter(|_| known.is_none()) {
+                self.latencies.entry((quarter(at), stage)).or_default().add(ms);
+            }
+        }
+    }
+
+    /// Counts what a turn's record newly says: latencies that were not known yet, an interruption.
+    pub(super) fn turn(
+        &mut self,
+        at: i64,
+        before: Option<(&StageLatencies, bool)>,
+        after: (&StageLatencies, bool),
+    ) {
+        let nothing = StageLatencies::default();
+        self.new_latency(at, before.map_or(&nothing, |(latency, _)| latency), after.0);
+        let interrupted = after.1 && !before.is_some_and(|(_, interrupted)| interrupted);
+        self.count(at, [("barge_ins", i64::from(interrupted))]);
+    }
+
+    /// Takes over what another one has.
+    pub(super) fn add(&mut self, other: Self) {
+        for ((at, counter), n) in other.counters {
+            self.count(at, [(counter, n)]);
+        }
+        for (key, count) in other.latencies {
+            self.latencies.entry(key).or_default().merge(&count);
+        }
+    }
+
+    /// Writes it down, in the transaction of what was counted. Rows are taken in rising order, so that two who write the
+    /// same ones do not lock each other out.
+    pub(super) fn write(self, conn: &mut AnyConnection) -> Result<(), DbError> {
+        static ACTIVITY: LazyLock<String> =
+            LazyLock::new(|| addition("activity", "at_ms, shard", &ActivityCounts::NAMES));
+        static LATENCIES: LazyLock<String> = LazyLock::new(|| {
+            let classes = class_columns();
+            let columns: Vec<&str> =
+                ["n", "sum_ms"].into_iter().chain(classes.iter().map(String::as_str)).collect();
+            addition("latencies", "stage, at_ms, shard", &columns)
+        });
+        let mut quarters: BTreeMap<i64, HashMap<Counter, i64>> = BTreeMap::new();
+        for ((at, counter), n) in self.counters {
+            quarters.entry(at).or_default().insert(counter, n);
+        }
+        for (at, changes) in quarters {
+            let counters = ActivityCounts::NAMES.iter().map(|name| changes.get(name).copied().unwrap_or(0));
+            let values = [at, shard()].into_iter().chain(counters).map(Value::Number).collect();
+            Put { sql: &ACTIVITY, values }.run(conn)?;
+        }
+        for ((at, stage), count) in self.latencies {
+            let numbers = [at, shard(), count.n, count.sum_ms].into_iter().chain(count.classes);
+            let values = std::iter::once(Value::Text(stage)).chain(numbers.map(Value::Number)).collect();
+            Put { sql: &LATENCIES, values }.run(conn)?;
+        }
+        Ok(())
+    }
+}
+
+/// A statement that adds to a row's columns, the key's values first.
+fn addition(table: &str, key: &str, columns: &[&str]) -> String {
+    let sums: Vec<String> =
+        columns.iter().map(|column| format!("{column} = {table}.{column} + excluded.{column}")).collect();
+    let values = vec!["?"; key.split(',').count().saturating_add(columns.len())];
+    format!(
+        "INSERT INTO {table} ({key}, {}) VALUES ({}) ON CONFLICT ({key}) DO UPDATE SET {}",
+        columns.join(", "),
+        values.join(", "),
+        sums.join(", ")
+    )
 }
 
 macro_rules! activity_counts {
@@ -236,6 +261,9 @@ macro_rules! activity_counts {
         }
 
         impl ActivityCounts {
+            /// The columns.
+            const NAMES: [&str; [$(stringify!($name)),+].len()] = [$(stringify!($name)),+];
+
             /// Sums of the columns, as SQL.
             fn sums() -> String {
                 [$(concat!("CAST(coalesce(sum(", stringify!($name), "), 0) AS BIGINT) AS ", stringify!($name))),+]
@@ -245,6 +273,16 @@ macro_rules! activity_counts {
             /// Adds another stretch's.
             pub fn add(&mut self, other: &Self) {
                 $(self.$name = self.$name.saturating_add(other.$name);)+
+            }
+
+            /// The numbers, in the order of declaration.
+            pub(super) fn numbers(&self) -> Vec<i64> {
+                vec![$(self.$name),+]
+            }
+
+            /// Reads what `numbers` gave.
+            pub(super) fn read(numbers: &mut impl Iterator<Item = i64>) -> Option<Self> {
+                Some(Self { $($name: numbers.next()?),+ })
             }
         }
     };
@@ -443,10 +481,10 @@ struct ClassRow {
     classes: String,
 }
 
-/// What happened in each stretch of each run, those without anything included, in order.
-pub(super) fn activity(conn: &mut AnyConnection, runs: &[Run]) -> Result<Vec<ActivityBucket>, DbError> {
+/// What happened in each stretch of each run, those without anything included, in order. Added up from the quarters.
+pub(super) fn sums(conn: &mut AnyConnection, runs: &[Run]) -> Result<Vec<ActivityBucket>, DbError> {
     let mut all = Vec::new();
-    for run in runs {
+    for run in &parts(runs) {
         let step = run.step_ms.max(1);
         let length = run.to.0.saturating_sub(run.from.0).max(0);
         let first = all.len();
@@ -481,6 +519,23 @@ pub(super) fn activity(conn: &mut AnyConnection, runs: &[Run]) -> Result<Vec<Act
     Ok(all)
 }
 
+/// Runs in parts of at most two months, as far as one stretch is no longer: what is put in order at once stays small.
+pub(super) fn parts(runs: &[Run]) -> Vec<Run> {
+    const LONGEST_MS: i64 = 62 * 86_400_000;
+    let mut all = Vec::new();
+    for run in runs {
+        let step = run.step_ms.max(1);
+        let part = step.saturating_mul((LONGEST_MS / step).max(1));
+        let mut from = run.from.0;
+        while from < run.to.0 {
+            let to = from.saturating_add(part).min(run.to.0);
+            all.push(Run { from: UnixMillis(from), to: UnixMillis(to), step_ms: run.step_ms });
+            from = to;
+        }
+    }
+    all
+}
+
 /// The classes come as one text: fifteen columns more would say nothing that a list does not.
 fn class_rows(conn: &mut AnyConnection, bucket: &str, within: &str) -> Result<Vec<ClassRow>, DbError> {
     let sums: Vec<String> =
@@ -501,6 +556,8 @@ fn class_rows(conn: &mut AnyConnection, bucket: &str, within: &str) -> Result<Ve
 pub(super) fn customers(conn: &mut AnyConnection) -> Result<i64, DbError> {
     Ok(totals::table.find("customers").select(totals::n).first(conn).optional()?.unwrap_or(0))
 }
+
+pub(super) mod days;
 
 #[cfg(test)]
 mod tests;

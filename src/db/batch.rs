@@ -1,5 +1,6 @@
 //! Runs a batch of writes on the blocking pool: together if it can be, else one by one.
 
+use super::activity::Tally;
 use super::connect::{AnyConnection, Pool, write_transaction};
 use super::error::DbError;
 use super::write::{Write, apply};
@@ -30,24 +31,19 @@ pub(super) fn run(pool: &Pool, writes: &[Write]) -> Vec<Done> {
     one_by_one(pool, writes)
 }
 
-/// One transaction, a savepoint for each write. `None` if it failed as a whole and nothing of it was kept.
+/// One transaction. `None` if it failed as a whole and nothing of it was kept.
 fn together(pool: &Pool, writes: &[Write]) -> Option<Vec<Done>> {
     let mut conn = match pool.get() {
         Ok(conn) => conn,
         Err(error) => return Some(no_connection(error, writes.len())),
     };
     // The connection moves in, so that it is dropped, and known to be broken, while a panic unwinds.
-    let batch = AssertUnwindSafe(move || {
-        write_transaction(&mut conn, |conn| {
-            let mut done = Vec::with_capacity(writes.len());
-            for write in writes {
-                match savepoint(conn, write) {
-                    Err(error) if !error.concerns_one_write() => return Err(error),
-                    result => done.push(Done::Answer(result)),
-                }
-            }
-            Ok(done)
-        })
+    let batch = AssertUnwindSafe(move || match write_transaction(&mut conn, |conn| all(conn, writes)) {
+        Ok(()) => Ok(writes.iter().map(|_| Done::Answer(Ok(()))).collect()),
+        Err(error) if error.concerns_one_write() => {
+            write_transaction(&mut conn, |conn| all_but_bad_ones(conn, writes))
+        }
+        Err(error) => Err(error),
     });
     match catch_unwind(batch) {
         Ok(Ok(done)) => Some(done),
@@ -63,8 +59,32 @@ fn together(pool: &Pool, writes: &[Write]) -> Option<Vec<Done>> {
     }
 }
 
-fn savepoint(conn: &mut AnyConnection, write: &Write) -> Result<(), DbError> {
-    conn.transaction(|conn| apply(conn, write))
+/// Bad writes are rare, and a savepoint for each of the others would cost as much as the writes do.
+fn all(conn: &mut AnyConnection, writes: &[Write]) -> Result<(), DbError> {
+    let mut tally = Tally::default();
+    for write in writes {
+        apply(conn, write, &mut tally)?;
+    }
+    tally.write(conn)
+}
+
+/// A savepoint for each write, so that a bad one is undone alone.
+fn all_but_bad_ones(conn: &mut AnyConnection, writes: &[Write]) -> Result<Vec<Done>, DbError> {
+    let mut tally = Tally::default();
+    let mut done = Vec::with_capacity(writes.len());
+    for write in writes {
+        let mut counted = Tally::default();
+        match conn.transaction(|conn| apply(conn, write, &mut counted)) {
+            Err(error) if !error.concerns_one_write() => return Err(error),
+            Err(error) => done.push(Done::Answer(Err(error))),
+            Ok(()) => {
+                tally.add(counted);
+                done.push(Done::Answer(Ok(())));
+            }
+        }
+    }
+    tally.write(conn)?;
+    Ok(done)
 }
 
 fn one_by_one(pool: &Pool, writes: &[Write]) -> Vec<Done> {
@@ -77,7 +97,9 @@ fn one_by_one(pool: &Pool, writes: &[Write]) -> Vec<Done> {
                 break;
             }
         };
-        let alone = AssertUnwindSafe(move || write_transaction(&mut conn, |conn| apply(conn, write)));
+        let alone = AssertUnwindSafe(move || {
+            write_transaction(&mut conn, |conn| all(conn, std::slice::from_ref(write)))
+        });
         match catch_unwind(alone).unwrap_or(Err(DbError::Panicked)) {
             // Going on would reorder what belongs to one call.
             Err(error) if error.is_passing() => {

@@ -8,7 +8,9 @@ pub use staff::{AppointmentChange, AppointmentDetail, NewAppointment, StaffOutco
 pub(super) use staff::{DetailRow, change, create, detail};
 
 use super::activity::count;
+use super::cached::{Put, Value};
 use super::connect::{AnyConnection, on_either, write_transaction};
+use super::customers;
 use super::error::DbError;
 use super::schema::{appointment_slots as slots, appointments};
 use super::time_off;
@@ -16,7 +18,6 @@ use crate::domain::appointment::{Appointment, AppointmentStatus, Busy};
 use crate::domain::ids::CallSid;
 use crate::domain::time::UnixMillis;
 use diesel::prelude::*;
-use diesel::upsert::excluded;
 use std::ops::Range;
 
 /// The grain of bookings: five minutes, in ms. Other starts and lengths are rounded outward.
@@ -158,27 +159,26 @@ fn take(
         }
     };
     for grain in grains {
-        let upsert = diesel::insert_into(slots::table)
-            .values((
-                slots::staff.eq(staff),
-                slots::slot_start_ms.eq(grain * SLOT_MS),
-                slots::appointment_id.eq(appointment),
-                slots::hold_call.eq(hold_call),
-                slots::hold_id.eq(hold_id),
-                slots::expires_ms.eq(expires),
-            ))
-            .on_conflict((slots::staff, slots::slot_start_ms))
-            .do_update()
-            .set((
-                slots::appointment_id.eq(excluded(slots::appointment_id)),
-                slots::hold_call.eq(excluded(slots::hold_call)),
-                slots::hold_id.eq(excluded(slots::hold_id)),
-                slots::expires_ms.eq(excluded(slots::expires_ms)),
-            ));
-        let free =
-            slots::appointment_id.is_null().and(slots::expires_ms.le(now.0).or(slots::hold_call.eq(call)));
-        let upsert = diesel::query_dsl::methods::FilterDsl::filter(upsert, free);
-        let taken = on_either!(conn, c => upsert.execute(c))?;
+        let put = Put {
+            sql: "INSERT INTO appointment_slots \
+                  (staff, slot_start_ms, appointment_id, hold_call, hold_id, expires_ms) \
+                  VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (staff, slot_start_ms) DO UPDATE \
+                  SET appointment_id = excluded.appointment_id, hold_call = excluded.hold_call, \
+                  hold_id = excluded.hold_id, expires_ms = excluded.expires_ms \
+                  WHERE appointment_slots.appointment_id IS NULL \
+                  AND (appointment_slots.expires_ms <= ? OR appointment_slots.hold_call = ?)",
+            values: vec![
+                Value::Text(staff),
+                Value::Number(grain * SLOT_MS),
+                Value::NumberOrNone(appointment),
+                Value::TextOrNone(hold_call),
+                Value::TextOrNone(hold_id),
+                Value::NumberOrNone(expires),
+                Value::Number(now.0),
+                Value::Text(call),
+            ],
+        };
+        let taken = put.run(conn)?;
         if taken == 0 {
             return Ok(false);
         }
@@ -254,9 +254,14 @@ pub(super) fn book(conn: &mut AnyConnection, request: &BookRequest) -> Result<Bo
         if time_off::blocks(conn, staff, request.starts_at, request.minutes)? {
             return Ok(Step::Undo);
         }
+        // Whoever was removed while they were on the telephone is booked for all the same: the call is still known.
+        let customer_id = match request.customer_id {
+            Some(id) if customers::keep(conn, id)? => Some(id),
+            _ => None,
+        };
         let row: AppointmentRow = on_either!(conn, c => diesel::insert_into(appointments::table)
             .values((
-                appointments::customer_id.eq(request.customer_id),
+                appointments::customer_id.eq(customer_id),
                 appointments::service.eq(request.service.as_str()),
                 appointments::staff.eq(staff),
                 appointments::starts_ms.eq(request.starts_at.0),

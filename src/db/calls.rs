@@ -1,13 +1,16 @@
 //! Calls, their turns, audit trail and messages: what is read of them, and how a call ends.
 
-use super::activity::{count, end_counter, flag_changes};
+use super::activity::{Tally, end_counter, flag_changes};
+use super::cached::Cached;
 use super::connect::AnyConnection;
 use super::error::DbError;
 use super::jobs::{self, NewJob};
 use super::schema::{appointments, call_events, calls, customers, messages, turns};
 use super::write::locked_call;
 use crate::domain::audit::AuditEvent;
-use crate::domain::call::{CallFacts, CallKind, CallStatus, Direction, EndReason, Outcome};
+use crate::domain::call::{
+    CallFacts, CallKind, CallStatus, Direction, EndReason, MessageKind, Outcome, SummaryState,
+};
 use crate::domain::ids::{AdmissionId, CallSid, Epoch};
 use crate::domain::job::JobKind;
 use crate::domain::phone::{CallerId, PhoneNumber};
@@ -47,17 +50,6 @@ pub struct CallOverview {
     pub breaks: u32,
 }
 
-/// How a call's summary stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SummaryState {
-    /// There is none and none is due: the call goes on, or the caller never spoke.
-    None,
-    /// The call ended and its summary is to be written.
-    Pending,
-    /// Written.
-    Done,
-}
-
 /// A message left for a call-back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMessage {
@@ -65,6 +57,8 @@ pub struct StoredMessage {
     pub id: i64,
     /// The call it was left in.
     pub call: CallSid,
+    /// Whether it was left, or noted by us.
+    pub kind: MessageKind,
     /// Who left it.
     pub name: Option<String>,
     /// Where to ring back.
@@ -170,12 +164,8 @@ impl CallRow {
             ended_at: self.ended_ms.map(UnixMillis),
             duration_s: self.duration_s.map(|s| u64::try_from(s).unwrap_or(0)),
             summary: self.summary,
-            summary_state: match self.summary_state.as_str() {
-                "none" => SummaryState::None,
-                "pending" => SummaryState::Pending,
-                "done" => SummaryState::Done,
-                _ => return Err(unknown("calls.summary_state")),
-            },
+            summary_state: SummaryState::from_word(&self.summary_state)
+                .ok_or(unknown("calls.summary_state"))?,
             imported_transcript: self.transcript,
             breaks: narrow(self.breaks),
         })
@@ -219,6 +209,7 @@ pub(super) fn end_call(
     at: UnixMillis,
     reason: EndReason,
     outcome: Outcome,
+    tally: &mut Tally,
 ) -> Result<(), DbError> {
     let call = locked_call(conn, sid)?;
     // A call that was never answered lasted no time.
@@ -245,25 +236,24 @@ pub(super) fn end_call(
         follow_up: flags[4],
     };
     let open = calls::table.filter(calls::id.eq(call.id)).filter(calls::ended_ms.is_null());
-    let ended = diesel::update(open)
-        .set((
-            calls::ended_ms.eq(Some(at.0)),
-            calls::duration_s.eq(Some(seconds)),
-            calls::status.eq(reason.status().as_str()),
-            calls::end_reason.eq(Some(reason.as_str())),
-            calls::summary_state.eq(if spoke { "pending" } else { "none" }),
-            calls::lead_captured.eq(flags[0]),
-            calls::appointment_booked.eq(flags[1]),
-            calls::message_taken.eq(flags[2]),
-            calls::transferred.eq(flags[3]),
-            calls::follow_up.eq(flags[4]),
-        ))
-        .execute(conn)?;
+    let ended = Cached(diesel::update(open).set((
+        calls::ended_ms.eq(Some(at.0)),
+        calls::duration_s.eq(Some(seconds)),
+        calls::status.eq(reason.status().as_str()),
+        calls::end_reason.eq(Some(reason.as_str())),
+        calls::summary_state.eq(if spoke { "pending" } else { "none" }),
+        calls::lead_captured.eq(flags[0]),
+        calls::appointment_booked.eq(flags[1]),
+        calls::message_taken.eq(flags[2]),
+        calls::transferred.eq(flags[3]),
+        calls::follow_up.eq(flags[4]),
+    )))
+    .execute(conn)?;
     if ended == 0 {
         return Ok(());
     }
     let changes = [(end_counter(reason), 1), ("duration_s", seconds)];
-    count(conn, call.started_ms, changes.into_iter().chain(flag_changes(stored, flags)))?;
+    tally.count(call.started_ms, changes.into_iter().chain(flag_changes(stored, flags)));
     // In this very transaction: a process that dies now still owes them.
     if spoke {
         jobs::enqueue(conn, &NewJob::of_call(JobKind::Summary, sid, at))?;
@@ -281,7 +271,7 @@ pub(super) fn call_overview(
     calls::table
         .filter(calls::call_sid.eq(sid.as_str()))
         .select(CallRow::as_select())
-        .first(conn)
+        .get_result(conn)
         .optional()?
         .map(CallRow::overview)
         .transpose()
@@ -346,7 +336,7 @@ pub(super) fn turns_of(conn: &mut AnyConnection, sid: &CallSid) -> Result<Vec<Tu
     let id = calls::table
         .filter(calls::call_sid.eq(sid.as_str()))
         .select(calls::id)
-        .first::<i64>(conn)
+        .get_result::<i64>(conn)
         .optional()?;
     match id {
         Some(id) => last_turns(conn, id, i64::MAX),
@@ -363,7 +353,7 @@ pub(super) fn resume_state(
         .filter(calls::call_sid.eq(sid.as_str()))
         .filter(calls::ended_ms.is_null())
         .select((calls::id, calls::resume_json))
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     let Some((id, stored)) = row else { return Ok(None) };
     let mut state: ResumeState = match stored {
@@ -392,23 +382,38 @@ pub(super) fn events_of(conn: &mut AnyConnection, sid: &CallSid) -> Result<Vec<S
         .collect()
 }
 
+/// How a message's kind is stored.
+pub(super) const fn message_word(kind: MessageKind) -> &'static str {
+    match kind {
+        MessageKind::Message => "message",
+        MessageKind::CallBack => "callback",
+    }
+}
+
+/// The kind a stored word stands for.
+pub(super) fn message_kind(word: &str) -> MessageKind {
+    if word == message_word(MessageKind::CallBack) { MessageKind::CallBack } else { MessageKind::Message }
+}
+
 pub(super) fn recent_messages(conn: &mut AnyConnection, limit: u32) -> Result<Vec<StoredMessage>, DbError> {
-    type Row = (i64, String, Option<String>, Option<String>, String, i64);
+    type Row = (i64, String, String, Option<String>, Option<String>, String, i64);
     let rows: Vec<Row> = messages::table
         .order(messages::id.desc())
         .limit(i64::from(limit))
         .select((
             messages::id,
             messages::call_sid,
+            messages::kind,
             messages::name,
             messages::phone,
             messages::text,
             messages::created_ms,
         ))
         .load(conn)?;
-    let message = |(id, call, name, phone, text, at): Row| StoredMessage {
+    let message = |(id, call, kind, name, phone, text, at): Row| StoredMessage {
         id,
         call: CallSid::new(call),
+        kind: message_kind(&kind),
         name,
         phone,
         text,

@@ -100,7 +100,10 @@ pub(super) fn connect(url: &DbUrl) -> Result<AnyConnection, DbError> {
             let mut conn = SqliteConnection::establish(&sqlite_uri(path, "rwc"))?;
             conn.batch_execute(&format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}"))?;
             switch_to_wal(&mut conn)?;
-            conn.batch_execute("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON")?;
+            // What is deleted is overwritten: what was erased must not lie in the file.
+            conn.batch_execute(
+                "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON",
+            )?;
             Ok(AnyConnection::Sqlite(conn))
         }
         DbUrl::Postgres(url) => {

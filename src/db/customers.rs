@@ -35,15 +35,64 @@ pub(super) fn by_phone(conn: &mut AnyConnection, phone: &PhoneNumber) -> Result<
     let row: Option<CustomerRow> = customers::table
         .filter(customers::phone.eq(phone.as_str()))
         .select(CustomerRow::as_select())
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     Ok(row.map(Customer::from))
 }
 
 pub(super) fn by_id(conn: &mut AnyConnection, id: i64) -> Result<Option<Customer>, DbError> {
     let row: Option<CustomerRow> =
-        customers::table.find(id).select(CustomerRow::as_select()).first(conn).optional()?;
+        customers::table.find(id).select(CustomerRow::as_select()).get_result(conn).optional()?;
     Ok(row.map(Customer::from))
+}
+
+/// The customer with an id, whose row nobody else changes or removes until the transaction ends. SQLite's transaction
+/// holds the whole database already.
+fn locked(conn: &mut AnyConnection, id: i64) -> Result<Option<Customer>, DbError> {
+    let found = customers::table.find(id);
+    let row: Option<CustomerRow> = match conn {
+        AnyConnection::Sqlite(c) => found.select(CustomerRow::as_select()).get_result(c).optional()?,
+        AnyConnection::Postgres(c) => {
+            found.select(CustomerRow::as_select()).for_update().get_result(c).optional()?
+        }
+    };
+    Ok(row.map(Customer::from))
+}
+
+/// The same by the number.
+fn locked_by_phone(conn: &mut AnyConnection, phone: &PhoneNumber) -> Result<Option<Customer>, DbError> {
+    let found = customers::table.filter(customers::phone.eq(phone.as_str()));
+    let row: Option<CustomerRow> = match conn {
+        AnyConnection::Sqlite(c) => found.select(CustomerRow::as_select()).get_result(c).optional()?,
+        AnyConnection::Postgres(c) => {
+            found.select(CustomerRow::as_select()).for_update().get_result(c).optional()?
+        }
+    };
+    Ok(row.map(Customer::from))
+}
+
+/// Locks a customer's row until the transaction ends, for who changes or removes it; false if there is none.
+pub(super) fn lock(conn: &mut AnyConnection, id: i64) -> Result<bool, DbError> {
+    Ok(locked(conn, id)?.is_some())
+}
+
+/// Keeps a customer from being removed until the transaction ends, for who is to point to it; false if there is none.
+pub(super) fn keep(conn: &mut AnyConnection, id: i64) -> Result<bool, DbError> {
+    let query = customers::table.find(id).select(customers::id);
+    let found: Option<i64> = match conn {
+        AnyConnection::Sqlite(c) => query.get_result(c).optional()?,
+        AnyConnection::Postgres(c) => query.for_key_share().get_result(c).optional()?,
+    };
+    Ok(found.is_some())
+}
+
+/// The customer with a number, kept in the same way.
+pub(super) fn keep_by_phone(conn: &mut AnyConnection, phone: &str) -> Result<Option<i64>, DbError> {
+    let query = customers::table.filter(customers::phone.eq(phone)).select(customers::id);
+    Ok(match conn {
+        AnyConnection::Sqlite(c) => query.get_result(c).optional()?,
+        AnyConnection::Postgres(c) => query.for_key_share().get_result(c).optional()?,
+    })
 }
 
 pub(super) fn recent(conn: &mut AnyConnection, limit: u32) -> Result<Vec<Customer>, DbError> {
@@ -83,14 +132,14 @@ pub(super) fn upsert_within(
     let phone = patch.phone.as_ref();
 
     let mut found = match phone {
-        Some(phone) => by_phone(conn, phone)?,
+        Some(phone) => locked_by_phone(conn, phone)?,
         None => None,
     };
     if found.is_none()
         && let Some(id) = known
     {
         // Somebody known under another number is another person.
-        found = by_id(conn, id)?.filter(|customer| phone.is_none() || customer.phone.is_none());
+        found = locked(conn, id)?.filter(|customer| phone.is_none() || customer.phone.is_none());
     }
     let Some(mut customer) = found else {
         let row: CustomerRow = on_either!(conn, c => diesel::insert_into(customers::table)

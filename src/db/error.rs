@@ -64,6 +64,9 @@ pub enum DbError {
     /// The database was closed by its owner.
     #[error("the database is closed")]
     Closed,
+    /// Nor could a message be kept on the disk.
+    #[error("a message cannot be kept on the disk: {0}")]
+    Spool(#[source] std::io::Error),
     /// The work panicked; nothing of it was kept.
     #[error("the database work panicked")]
     Panicked,
@@ -110,6 +113,7 @@ impl DbError {
             Self::Overloaded => "db.overloaded",
             Self::Full => "db.queue_full",
             Self::Closed => "db.closed",
+            Self::Spool(_) => "db.spool",
             Self::Panicked => "db.panicked",
             Self::Query(_) => "db.query",
             Self::Json(_) => "db.json",
@@ -118,6 +122,11 @@ impl DbError {
             Self::Word { .. } => "db.word",
             Self::BadAppointment => "db.bad_appointment",
         }
+    }
+
+    /// Whether it points to something that was removed in between, or would remove what something points to.
+    pub fn is_dangling(&self) -> bool {
+        matches!(self, Self::Query(QueryError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _)))
     }
 
     /// Whether the same work may succeed in a moment: a lock, a deadlock, a connection that broke.

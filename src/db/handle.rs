@@ -7,6 +7,8 @@ use super::connect::{AnyConnection, DbUrl, Pool, pool};
 use super::customers;
 use super::error::{DbError, DbRefused};
 use super::migrate::open_url;
+use super::scrub;
+use super::spool::{self, Kept, Spool, TakenMessage};
 use super::write::Write;
 use crate::config::database::DatabaseConfig;
 use crate::domain::appointment::{Appointment, Busy, Customer, CustomerPatch};
@@ -19,7 +21,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// How long the end waits for readers that still run.
 const READERS_END: Duration = Duration::from_secs(10);
@@ -46,8 +48,12 @@ struct Shared {
     reading: Arc<Semaphore>,
     read_places: u32,
     wait: Duration,
+    /// Held by whoever keeps sums of days: one does it for all.
+    keeping: Arc<Semaphore>,
     refused: AtomicU64,
     totals: Arc<Totals>,
+    /// Where messages wait for the database.
+    spool: Arc<Spool>,
 }
 
 /// What the writer has done and has still to do.
@@ -87,6 +93,7 @@ impl Database {
         );
         let writer = DbActor::start_in_arbiter(&arbiter.handle(), |_| actor);
         let queue = config.queue.clamp(1, Semaphore::MAX_PERMITS);
+        let spool = Arc::new(Spool::new(config.spool_path(), config.spool_kb.saturating_mul(1_024)));
         let handle = DbHandle(Arc::new(Shared {
             writer,
             open: Mutex::new(true),
@@ -96,9 +103,12 @@ impl Database {
             reading: Arc::new(Semaphore::new(read_places as usize)),
             read_places,
             wait,
+            keeping: Arc::new(Semaphore::new(1)),
             refused: AtomicU64::new(0),
             totals,
+            spool: Arc::clone(&spool),
         }));
+        arbiter.spawn(spool::deliver(spool, handle.clone()));
         Ok(Self { handle, arbiter: Some(arbiter) })
     }
 
@@ -117,6 +127,14 @@ impl Database {
         let all = self.handle.0.reading.acquire_many(self.handle.0.read_places);
         let _ = tokio::time::timeout(READERS_END, all).await;
         self.handle.0.reading.close();
+        let readers = self.handle.0.readers.clone();
+        let emptied = tokio::task::spawn_blocking(move || {
+            let mut conn = readers.get().map_err(|error| DbError::Unavailable(Arc::new(error)))?;
+            scrub::checkpoint(&mut conn)
+        });
+        if let Ok(Err(error)) = emptied.await {
+            tracing::warn!(error.code = error.code(), %error, "the database's log could not be emptied");
+        }
         if let Some(arbiter) = self.arbiter.take() {
             let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
         }
@@ -153,6 +171,20 @@ impl DbHandle {
             queued?;
             answer.await.unwrap_or(Err(DbError::Closed))
         }
+    }
+
+    /// Takes a message for a call-back: into the database or, where that does not take it within the time of a reader,
+    /// into a file, from which it is written when the database is back. An error means that it is nowhere.
+    pub async fn keep_message(&self, message: TakenMessage) -> Result<Kept, DbError> {
+        let code = match tokio::time::timeout(self.0.wait, self.write(message.write())).await {
+            Ok(Ok(())) => return Ok(Kept::Written),
+            Ok(Err(error)) => error.code(),
+            // It may yet be written: then the one in the file is the same.
+            Err(_) => "db.slow",
+        };
+        self.0.spool.keep(message).await?;
+        tracing::warn!(code, "a message is kept on the disk until the database takes it");
+        Ok(Kept::Spooled)
     }
 
     /// Waits until everything queued before this call is written.
@@ -233,6 +265,11 @@ impl DbHandle {
             work(&mut conn)
         });
         job.await.unwrap_or(Err(DbError::Panicked))
+    }
+
+    /// The turn to keep sums of days, if nobody has it.
+    pub(super) fn keeps_days(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.keeping.clone().try_acquire_owned().ok()
     }
 
     /// The customer with a number.

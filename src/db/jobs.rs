@@ -1,18 +1,22 @@
 //! Jobs: queued in the transaction that causes them, leased by one process at a time, done in the transaction that
 //! keeps what they brought about.
 
+mod ask;
+mod callback;
+
+pub(super) use ask::ask_everything;
+
 use super::connect::{AnyConnection, on_either, write_transaction};
 use super::error::DbError;
 use super::handle::DbHandle;
 use super::outcomes;
-use super::schema::{calls, customers, jobs, messages, turns};
+use super::schema::{calls, jobs};
 use super::usage;
 use crate::domain::ids::CallSid;
 use crate::domain::insight::Insight;
 use crate::domain::job::{JobKind, JobState};
 use crate::domain::time::UnixMillis;
-use crate::domain::usage::{Used, day_of};
-use diesel::dsl::exists;
+use crate::domain::usage::Used;
 use diesel::prelude::*;
 use serde_json::Value;
 
@@ -32,13 +36,29 @@ pub struct NewJob {
     pub due: UnixMillis,
     /// Now.
     pub now: UnixMillis,
+    /// Where it has to be done, if not anywhere.
+    pub place: Option<String>,
 }
 
 impl NewJob {
     /// A job about one call, due at once.
     pub(super) fn of_call(kind: JobKind, sid: &CallSid, now: UnixMillis) -> Self {
         let payload = serde_json::json!({ "call_sid": sid });
-        Self { kind, key: format!("{kind}:{sid}"), payload, due: now, now }
+        Self { kind, key: format!("{kind}:{sid}"), payload, due: now, now, place: None }
+    }
+
+    /// The upload of a recording that lies at a place.
+    fn upload(sid: &CallSid, location: &str, place: &str, now: UnixMillis) -> Self {
+        let kind = JobKind::Upload;
+        let payload = serde_json::json!({ "call_sid": sid, "location": location });
+        Self {
+            kind,
+            key: format!("{kind}:{location}"),
+            payload,
+            due: now,
+            now,
+            place: Some(place.to_owned()),
+        }
     }
 }
 
@@ -80,6 +100,11 @@ pub struct LeasedJobs {
 pub enum JobEffect {
     /// Nothing, or it is kept already.
     Nothing,
+    /// Nothing yet: it was too early. The attempt does not count.
+    Later {
+        /// When it is worth another look.
+        at: UnixMillis,
+    },
     /// A call's summary.
     Summary {
         /// Which call.
@@ -206,10 +231,36 @@ pub(super) fn enqueue(conn: &mut AnyConnection, job: &NewJob) -> Result<bool, Db
             jobs::state.eq(JobState::Queued.as_str()),
             jobs::next_run_ms.eq(job.due.0),
             jobs::created_ms.eq(job.now.0),
+            jobs::place.eq(job.place.as_deref()),
         ))
         .on_conflict(jobs::key)
         .do_nothing();
     Ok(on_either!(conn, c => insert.execute(c))? > 0)
+}
+
+/// Queues the upload of a recording, in the transaction that tells of its completion; anew, if it was uploaded before.
+pub(super) fn enqueue_upload(
+    conn: &mut AnyConnection,
+    sid: &CallSid,
+    location: &str,
+    place: &str,
+    now: UnixMillis,
+) -> Result<bool, DbError> {
+    let job = NewJob::upload(sid, location, place, now);
+    if enqueue(conn, &job)? {
+        return Ok(true);
+    }
+    let over = jobs::table.filter(jobs::key.eq(&job.key)).filter(jobs::state.eq(JobState::Done.as_str()));
+    let again = diesel::update(over)
+        .set((
+            jobs::state.eq(JobState::Queued.as_str()),
+            jobs::attempts.eq(0),
+            jobs::next_run_ms.eq(now.0),
+            jobs::done_ms.eq(NO_TIME),
+            jobs::place.eq(Some(place)),
+        ))
+        .execute(conn)?;
+    Ok(again > 0)
 }
 
 /// Marks the job of a work as done that somebody else did.
@@ -232,10 +283,18 @@ fn kinds() -> Vec<&'static str> {
     JobKind::ALL.iter().map(|kind| kind.as_str()).collect()
 }
 
+/// Jobs that can be done anywhere, or at a place.
+macro_rules! here {
+    ($place:expr) => {
+        jobs::place.is_null().or(jobs::place.eq($place))
+    };
+}
+
 /// Jobs of one state that are due, locked: others pass over them.
 fn due(
     conn: &mut AnyConnection,
     state: JobState,
+    place: Option<&str>,
     now: UnixMillis,
     limit: i64,
 ) -> Result<Vec<DueRow>, DbError> {
@@ -245,6 +304,7 @@ fn due(
                 .filter(jobs::state.eq(state.as_str()))
                 .filter(jobs::next_run_ms.le(now.0))
                 .filter(jobs::kind.eq_any(kinds()))
+                .filter(here!(place))
                 .order((jobs::next_run_ms.asc(), jobs::id.asc()))
                 .limit(limit)
                 .select((jobs::id, jobs::kind, jobs::key, jobs::payload, jobs::attempts))
@@ -256,12 +316,13 @@ fn due(
     })
 }
 
-fn next_due(conn: &mut AnyConnection) -> Result<Option<UnixMillis>, DbError> {
+fn next_due(conn: &mut AnyConnection, place: Option<&str>) -> Result<Option<UnixMillis>, DbError> {
     let mut next = None;
     for state in [JobState::Queued, JobState::Leased] {
         let query = jobs::table
             .filter(jobs::state.eq(state.as_str()))
             .filter(jobs::kind.eq_any(kinds()))
+            .filter(here!(place))
             .order(jobs::next_run_ms.asc())
             .select(jobs::next_run_ms)
             .limit(1);
@@ -277,21 +338,22 @@ fn next_due(conn: &mut AnyConnection) -> Result<Option<UnixMillis>, DbError> {
 pub(super) fn lease(
     conn: &mut AnyConnection,
     owner: &str,
+    place: Option<&str>,
     limit: u32,
     now: UnixMillis,
     until: UnixMillis,
 ) -> Result<LeasedJobs, DbError> {
     // Looking costs nobody the right to write.
-    let first = next_due(conn)?;
+    let first = next_due(conn, place)?;
     if limit == 0 || first.is_none_or(|first| first > now) {
         return Ok(LeasedJobs { jobs: Vec::new(), next_due: first });
     }
     let rows = write_transaction(conn, |conn| {
         let limit = i64::from(limit);
         // Those whose owner was lost have waited longest.
-        let mut rows = due(conn, JobState::Leased, now, limit)?;
+        let mut rows = due(conn, JobState::Leased, place, now, limit)?;
         let left = limit.saturating_sub(i64::try_from(rows.len()).unwrap_or(limit));
-        rows.extend(due(conn, JobState::Queued, now, left)?);
+        rows.extend(due(conn, JobState::Queued, place, now, left)?);
         for (id, _, _, _, attempts) in &mut rows {
             *attempts = attempts.saturating_add(1);
             diesel::update(jobs::table.find(*id))
@@ -306,7 +368,7 @@ pub(super) fn lease(
         }
         Ok(rows)
     })?;
-    let next_due = next_due(conn)?;
+    let next_due = next_due(conn, place)?;
     let jobs = rows
         .into_iter()
         .map(|(id, kind, key, payload, attempt)| {
@@ -359,13 +421,16 @@ fn complete(
     effect: &JobEffect,
     now: UnixMillis,
 ) -> Result<bool, DbError> {
+    if let JobEffect::Later { at } = effect {
+        return postpone(conn, lease, *at);
+    }
     write_transaction(conn, |conn| {
         // Also locks the row: an attempt that began meanwhile has either taken the lease away or waits for us.
         if !end(conn, lease, JobState::Done, None, now)? {
             return Ok(false);
         }
         match effect {
-            JobEffect::Nothing => {}
+            JobEffect::Nothing | JobEffect::Later { .. } => {}
             JobEffect::Summary { sid, text, insight, model, used } => {
                 // A call that was erased while its summary was written wants none any more.
                 let call = calls::table
@@ -376,52 +441,32 @@ fn complete(
                     .execute(conn)?;
                 if changed > 0 {
                     outcomes::put(conn, sid, insight.as_ref(), model, now)?;
-                    usage::add(conn, sid, day_of(now), used)?;
+                    usage::add(conn, sid, now, used)?;
                 }
             }
-            JobEffect::CallBack { sid, text, quotes } => call_back(conn, sid, text, *quotes, now)?,
+            JobEffect::CallBack { sid, text, quotes } => callback::put(conn, sid, text, *quotes, now)?,
         }
         Ok(true)
     })
 }
 
-fn call_back(
-    conn: &mut AnyConnection,
-    sid: &CallSid,
-    text: &str,
-    quotes: bool,
-    now: UnixMillis,
-) -> Result<(), DbError> {
-    let listed: bool = diesel::select(exists(messages::table.filter(messages::call_sid.eq(sid.as_str()))))
-        .get_result(conn)?;
-    let call: Option<(i64, String, Option<String>, Option<i64>)> = calls::table
-        .filter(calls::call_sid.eq(sid.as_str()))
-        .select((calls::id, calls::caller_kind, calls::phone_number, calls::customer_id))
-        .first(conn)
-        .optional()?;
-    let Some((id, kind, number, customer)) = call.filter(|_| !listed) else { return Ok(()) };
-    // What was erased since the note was written must not come back with it.
-    let kept: bool = diesel::select(exists(turns::table.filter(turns::call_id.eq(id)))).get_result(conn)?;
-    if quotes && !kept {
-        return Ok(());
+/// Puts a job on the dead-letter list. A summary that nobody will write any more is not pending.
+fn bury(conn: &mut AnyConnection, lease: &JobLease, error: &str, now: UnixMillis) -> Result<bool, DbError> {
+    write_transaction(conn, |conn| {
+        let buried = end(conn, lease, JobState::Dead, Some(error), now)?;
+        if buried && let Some((key, _)) = state(conn, lease.id)? {
+            change_summary(conn, &key, "pending", "failed")?;
+        }
+        Ok(buried)
+    })
+}
+
+/// Has the call of a summary's job show how the summary stands.
+fn change_summary(conn: &mut AnyConnection, key: &str, from: &str, to: &str) -> Result<(), DbError> {
+    if let Some(sid) = key.strip_prefix("summary:") {
+        let call = calls::table.filter(calls::call_sid.eq(sid)).filter(calls::summary_state.eq(from));
+        diesel::update(call).set(calls::summary_state.eq(to)).execute(conn)?;
     }
-    let name: Option<String> = match customer {
-        Some(id) => customers::table.find(id).select(customers::name).first(conn).optional()?.flatten(),
-        None => None,
-    };
-    diesel::insert_into(messages::table)
-        .values((
-            messages::call_sid.eq(sid.as_str()),
-            messages::name.eq(name),
-            messages::phone.eq(number.filter(|_| kind == "number")),
-            messages::text.eq(text),
-            messages::created_ms.eq(now.0),
-            messages::kind.eq("callback"),
-        ))
-        .execute(conn)?;
-    diesel::update(calls::table.filter(calls::call_sid.eq(sid.as_str())))
-        .set(calls::follow_up.eq(true))
-        .execute(conn)?;
     Ok(())
 }
 
@@ -433,6 +478,20 @@ fn requeue(conn: &mut AnyConnection, lease: &JobLease, at: UnixMillis, error: &s
             jobs::lease_until_ms.eq(NO_TIME),
             jobs::lease_owner.eq(NO_OWNER),
             jobs::last_error.eq(Some(error)),
+        ))
+        .execute(conn)?;
+    Ok(changed > 0)
+}
+
+/// Puts a job back as if it had not been tried.
+fn postpone(conn: &mut AnyConnection, lease: &JobLease, at: UnixMillis) -> Result<bool, DbError> {
+    let changed = diesel::update(held!(lease))
+        .set((
+            jobs::state.eq(JobState::Queued.as_str()),
+            jobs::attempts.eq(jobs::attempts - 1),
+            jobs::next_run_ms.eq(at.0),
+            jobs::lease_until_ms.eq(NO_TIME),
+            jobs::lease_owner.eq(NO_OWNER),
         ))
         .execute(conn)?;
     Ok(changed > 0)
@@ -463,13 +522,18 @@ fn release(conn: &mut AnyConnection, owner: Option<&str>, now: UnixMillis) -> Re
     let leased = jobs::table.filter(jobs::state.eq(JobState::Leased.as_str()));
     Ok(match owner {
         Some(owner) => set!(leased.filter(jobs::lease_owner.eq(Some(owner))), jobs::attempts - 1),
-        None => set!(leased, jobs::attempts),
+        // Whatever is leased has an owner, and few jobs have one: that is how they are found.
+        None => set!(leased.filter(jobs::lease_owner.is_not_null()), jobs::attempts),
     })
 }
 
+/// A job's key and how it stands, kept so until the transaction ends.
 fn state(conn: &mut AnyConnection, id: i64) -> Result<Option<(String, JobState)>, DbError> {
-    let row: Option<(String, String)> =
-        jobs::table.find(id).select((jobs::key, jobs::state)).first(conn).optional()?;
+    let query = jobs::table.find(id).select((jobs::key, jobs::state));
+    let row: Option<(String, String)> = match conn {
+        AnyConnection::Sqlite(c) => query.first(c).optional()?,
+        AnyConnection::Postgres(c) => query.for_update().first(c).optional()?,
+    };
     row.map(|(key, word)| Ok((key, state_of(&word)?))).transpose()
 }
 
@@ -488,7 +552,10 @@ fn retry(conn: &mut AnyConnection, id: i64, now: UnixMillis) -> Result<Touched, 
             .execute(conn)?;
         Ok(match state(conn, id)? {
             None => Touched::Unknown,
-            Some(_) if changed > 0 => Touched::Done,
+            Some((key, _)) if changed > 0 => {
+                change_summary(conn, &key, "failed", "pending")?;
+                Touched::Done
+            }
             Some((_, state)) => Touched::Refused(state),
         })
     })
@@ -536,15 +603,31 @@ impl DbHandle {
         self.read(move |conn| enqueue(conn, &job)).await
     }
 
-    /// Takes up to `limit` jobs that are due or whose lease lapsed, until `until`. No two owners get the same attempt.
+    /// Queues the upload of a recording that lies at a place, unless it is queued, is under way or was given up.
+    pub async fn enqueue_upload(
+        &self,
+        sid: CallSid,
+        location: String,
+        place: String,
+        now: UnixMillis,
+    ) -> Result<bool, DbError> {
+        self.read(move |conn| {
+            write_transaction(conn, |conn| enqueue_upload(conn, &sid, &location, &place, now))
+        })
+        .await
+    }
+
+    /// Takes up to `limit` jobs that are due or whose lease lapsed, until `until`: those that can be done anywhere, and
+    /// those of a place. No two owners get the same attempt.
     pub async fn lease_jobs(
         &self,
         owner: String,
+        place: Option<String>,
         limit: u32,
         now: UnixMillis,
         until: UnixMillis,
     ) -> Result<LeasedJobs, DbError> {
-        self.read(move |conn| lease(conn, &owner, limit, now, until)).await
+        self.read(move |conn| lease(conn, &owner, place.as_deref(), limit, now, until)).await
     }
 
     /// Marks a job as done and keeps what it brought about, both or neither; false if the lease is not good any more.
@@ -564,7 +647,7 @@ impl DbHandle {
 
     /// Puts a job on the dead-letter list; false if the lease is not good any more.
     pub async fn bury_job(&self, lease: JobLease, error: String, now: UnixMillis) -> Result<bool, DbError> {
-        self.read(move |conn| end(conn, &lease, JobState::Dead, Some(&short(&error)), now)).await
+        self.read(move |conn| bury(conn, &lease, &short(&error), now)).await
     }
 
     /// Keeps jobs longer; says how many leases were still good.

@@ -90,5 +90,19 @@ fn run(conn: &mut AnyConnection) -> Result<(), DbError> {
     })
 }
 
+/// Takes migrations back, up to and with the one of a version.
+#[cfg(test)]
+pub(super) fn take_back(conn: &mut AnyConnection, version: &str) {
+    loop {
+        let last = match conn {
+            AnyConnection::Sqlite(c) => c.revert_last_migration(SQLITE),
+            AnyConnection::Postgres(c) => c.revert_last_migration(POSTGRES),
+        };
+        if last.unwrap().to_string() == version {
+            return;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

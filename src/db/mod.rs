@@ -9,6 +9,7 @@ mod activity;
 mod actor;
 mod batch;
 mod bookings;
+mod cached;
 mod calls;
 mod connect;
 mod customers;
@@ -23,9 +24,13 @@ mod outcomes;
 mod recordings;
 mod retention;
 mod schema;
+mod scrub;
 pub mod seed;
 mod settings;
+mod spool;
 mod time_off;
+mod tolls;
+mod upcoming;
 mod usage;
 mod write;
 
@@ -39,19 +44,23 @@ pub use bookings::{
     AppointmentChange, AppointmentDetail, BookOutcome, BookRequest, HoldRequest, NewAppointment, SLOT_MS,
     StaffOutcome,
 };
-pub use calls::{CallOverview, Counts, StoredEvent, StoredMessage, SummaryState};
+pub use calls::{CallOverview, Counts, StoredEvent, StoredMessage};
 pub use connect::AnyConnection;
 pub use error::{DbError, DbRefused, UrlProblem};
 pub use handle::{Database, DbHandle, DbStats};
 pub use jobs::{JobEffect, JobLease, JobQuery, LeasedJob, LeasedJobs, NewJob, StoredJob, Touched};
+pub use lists::plans;
 pub use lists::{
     AppointmentFilter, BadCursor, CallFilter, CallFlag, CallHit, Cursor, CustomerChange, CustomerDetail,
-    CustomerHit, CustomerOutcome, DashboardNumbers, ListKind, Listed, MessageDetail, MessageState, Page,
-    SearchWords,
+    CustomerHit, CustomerOutcome, DashboardNumbers, ListKind, Listed, MessageDetail, MessageFilter,
+    MessageState, Page, SearchWords,
 };
 pub use migrate::open_connection;
 pub use outcomes::StoredOutcome;
 pub use retention::{Aged, BATCH as RETENTION_BATCH};
-pub use settings::StoredSetting;
+pub use settings::{StoredSetting, stored_settings};
+pub use spool::{Kept, TakenMessage};
 pub use time_off::{NewTimeOff, TimeOff};
+pub use tolls::{TollCeiling, TollCeilings, TollsFull};
+pub use upcoming::Upcoming;
 pub use write::Write;

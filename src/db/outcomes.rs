@@ -94,7 +94,7 @@ pub(super) fn put(
     Ok(())
 }
 
-fn of_call(conn: &mut AnyConnection, call: i64) -> Result<Option<StoredOutcome>, DbError> {
+pub(super) fn of_call(conn: &mut AnyConnection, call: i64) -> Result<Option<StoredOutcome>, DbError> {
     let row: Option<(String, String, i64)> = call_outcomes::table
         .find(call)
         .select((call_outcomes::outcome, call_outcomes::model, call_outcomes::created_ms))

@@ -3,6 +3,7 @@
 use super::connect::{AnyConnection, on_either};
 use super::error::DbError;
 use super::handle::DbHandle;
+use super::jobs;
 use super::schema::recordings;
 use crate::domain::ids::CallSid;
 use crate::domain::recording::{Recording, RecordingState};
@@ -40,8 +41,14 @@ impl Row {
     }
 }
 
-/// Writes down how a recording stands. One that was erased stays so.
-pub(super) fn put(conn: &mut AnyConnection, recording: &Recording, now: UnixMillis) -> Result<(), DbError> {
+/// Writes down how a recording stands. One that was erased stays so. Once it is complete, its upload is owed, if there is
+/// a place from which it goes anywhere.
+pub(super) fn put(
+    conn: &mut AnyConnection,
+    recording: &Recording,
+    upload_from: Option<&str>,
+    now: UnixMillis,
+) -> Result<(), DbError> {
     let narrow = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let upsert = diesel::insert_into(recordings::table)
         .values((
@@ -69,7 +76,31 @@ pub(super) fn put(conn: &mut AnyConnection, recording: &Recording, now: UnixMill
         recordings::state.ne(RecordingState::Erased.as_str()),
     );
     on_either!(conn, c => upsert.execute(c))?;
+    if let Some(place) = upload_from.filter(|_| recording.state == RecordingState::Stored) {
+        jobs::enqueue_upload(conn, &recording.sid, &recording.location, place, now)?;
+    }
     Ok(())
+}
+
+fn at(conn: &mut AnyConnection, location: &str) -> Result<Option<Recording>, DbError> {
+    let row: Option<Row> = recordings::table
+        .filter(recordings::location.eq(location))
+        .select(Row::as_select())
+        .first(conn)
+        .optional()?;
+    row.map(Row::recording).transpose()
+}
+
+/// Recordings that lie on some disk, by their id.
+fn stored_after(conn: &mut AnyConnection, id: i64, limit: u32) -> Result<Vec<(i64, Recording)>, DbError> {
+    let rows: Vec<(i64, Row)> = recordings::table
+        .filter(recordings::state.eq(RecordingState::Stored.as_str()))
+        .filter(recordings::id.gt(id))
+        .order(recordings::id.asc())
+        .limit(i64::from(limit))
+        .select((recordings::id, Row::as_select()))
+        .load(conn)?;
+    rows.into_iter().map(|(id, row)| Ok((id, row.recording()?))).collect()
 }
 
 pub(super) fn of_call(conn: &mut AnyConnection, sid: &CallSid) -> Result<Vec<Recording>, DbError> {
@@ -120,6 +151,16 @@ impl DbHandle {
         self.read(move |conn| of_call(conn, &sid)).await
     }
 
+    /// The recording at a location.
+    pub async fn recording_at(&self, location: String) -> Result<Option<Recording>, DbError> {
+        self.read(move |conn| at(conn, &location)).await
+    }
+
+    /// Recordings that lie on some disk and have a greater id than this, with their ids, by these.
+    pub async fn stored_recordings(&self, after: i64, limit: u32) -> Result<Vec<(i64, Recording)>, DbError> {
+        self.read(move |conn| stored_after(conn, after, limit)).await
+    }
+
     /// Recordings in a state that were begun before a time, oldest first.
     pub async fn recordings_in(
         &self,
@@ -145,8 +186,9 @@ impl DbHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::Write;
     use crate::db::tests::TestDb;
+    use crate::db::{JobEffect, JobQuery, Write};
+    use crate::domain::job::{JobKind, JobState};
 
     fn recording(state: RecordingState) -> Recording {
         Recording {
@@ -165,7 +207,11 @@ mod tests {
     async fn a_recording_is_followed_to_its_end_and_an_erased_one_stays_erased() {
         for test in TestDb::each() {
             let db = test.open();
-            let write = |recording, at| Write::Recording { recording, at: UnixMillis(at) };
+            let write = |recording, at| Write::Recording {
+                recording,
+                upload_from: Some("disk".into()),
+                at: UnixMillis(at),
+            };
             db.write(write(recording(RecordingState::Recording), 1)).await.unwrap();
             let stored = Recording {
                 bytes: 16_082,
@@ -176,6 +222,31 @@ mod tests {
             db.write(write(stored.clone(), 2)).await.unwrap();
             assert_eq!(db.recordings_of(CallSid::from("CA1")).await.unwrap(), std::slice::from_ref(&stored));
             assert_eq!(db.recordings_of(CallSid::from("CA2")).await.unwrap(), []);
+            assert_eq!(db.recording_at(stored.location.clone()).await.unwrap().as_ref(), Some(&stored));
+            let waiting = db.stored_recordings(0, 9).await.unwrap();
+            assert_eq!((waiting.len(), &waiting[0].1), (1, &stored));
+            assert!(db.stored_recordings(waiting[0].0, 9).await.unwrap().is_empty());
+            // It is owed an upload from that disk, and by nobody else.
+            let lease = |place: &str| {
+                let (db, place) = (db.clone(), Some(place.to_owned()));
+                async move { db.lease_jobs("me".into(), place, 9, UnixMillis(9), UnixMillis(99)).await.unwrap() }
+            };
+            let elsewhere = lease("another disk").await;
+            assert!(elsewhere.jobs.is_empty() && elsewhere.next_due.is_none());
+            let mut owed = lease("disk").await.jobs;
+            assert_eq!(owed.len(), 1);
+            let job = owed.remove(0);
+            assert_eq!(
+                (job.kind, &job.payload["location"]),
+                (JobKind::Upload, &stored.location.as_str().into())
+            );
+            // Put back: as if nobody had looked.
+            let later = JobEffect::Later { at: UnixMillis(50) };
+            assert!(db.complete_job(job.lease, later, UnixMillis(10)).await.unwrap());
+            let again = db.job(waiting[0].0).await.unwrap().unwrap();
+            assert_eq!((again.state, again.attempts, again.next_run), (JobState::Queued, 0, UnixMillis(50)));
+            db.write(write(stored.clone(), 3)).await.unwrap();
+            assert_eq!(db.jobs(JobQuery { limit: 9, ..JobQuery::default() }).await.unwrap().len(), 1);
             let found = |db: &DbHandle, state, before| {
                 let db = db.clone();
                 async move { db.recordings_in(state, UnixMillis(before), 9).await.unwrap().len() }

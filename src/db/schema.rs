@@ -108,6 +108,7 @@ diesel::table! {
         done_ms -> Nullable<BigInt>,
         done_by -> Nullable<Text>,
         kind -> Text,
+        entry_key -> Nullable<Text>,
     }
 }
 
@@ -209,6 +210,22 @@ diesel::table! {
 }
 
 diesel::table! {
+    activity_days (from_ms, to_ms) {
+        from_ms -> BigInt,
+        to_ms -> BigInt,
+        counts -> Text,
+    }
+}
+
+diesel::table! {
+    spend (at_ms, shard) {
+        at_ms -> BigInt,
+        shard -> BigInt,
+        micros -> BigInt,
+    }
+}
+
+diesel::table! {
     totals (name) {
         name -> Text,
         n -> BigInt,
@@ -237,6 +254,7 @@ diesel::table! {
         one_time -> Bool,
         disabled -> Bool,
         created_ms -> BigInt,
+        one_time_until_ms -> Nullable<BigInt>,
     }
 }
 
@@ -297,6 +315,15 @@ diesel::table! {
         last_error -> Nullable<Text>,
         created_ms -> BigInt,
         done_ms -> Nullable<BigInt>,
+        place -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    tolls (id) {
+        id -> BigInt,
+        at_ms -> BigInt,
+        destination -> Nullable<Text>,
     }
 }
 

@@ -3,8 +3,9 @@
 mod bulk;
 mod texts;
 
-pub use bulk::{BulkPlan, bulk};
+pub use bulk::{BulkPlan, Samples, bulk, samples};
 
+use super::activity::Tally;
 use super::bookings::{self, BookOutcome, BookRequest};
 use super::connect::{AnyConnection, write_transaction};
 use super::customers;
@@ -151,7 +152,10 @@ pub fn seed(conn: &mut AnyConnection, now: UnixMillis, slots: &[SeedSlot]) -> Re
         let hours_ago = i64::try_from(i).unwrap_or(0) * 3 + 1;
         let began = UnixMillis(now.0.saturating_sub(hours_ago * 3_600_000));
         write_transaction(conn, |conn| {
-            sample.writes(&sid, *customer, phone, began).iter().try_for_each(|write| apply(conn, write))
+            let mut tally = Tally::default();
+            let writes = sample.writes(&sid, *customer, phone, began);
+            writes.iter().try_for_each(|write| apply(conn, write, &mut tally))?;
+            tally.write(conn)
         })?;
         report.calls += 1;
     }
@@ -209,6 +213,7 @@ impl SampleCall {
         let ended = UnixMillis(began.0.saturating_add(at));
         if let Some(text) = self.message {
             writes.push(Write::Message {
+                key: None,
                 sid: sid(),
                 at: ended,
                 name: None,

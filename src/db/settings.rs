@@ -1,11 +1,14 @@
 //! What staff have set while the server ran: a JSON value by name, with a version that rises with each change.
 
-use super::connect::{AnyConnection, write_transaction};
+use super::connect::{AnyConnection, DbUrl, connect, on_either, sqlite_uri, write_transaction};
 use super::error::DbError;
 use super::handle::DbHandle;
 use super::schema::settings;
+use crate::config::database::DatabaseConfig;
 use crate::domain::time::UnixMillis;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use diesel::sqlite::SqliteConnection;
 use serde_json::Value;
 
 /// A value that was set.
@@ -39,28 +42,32 @@ impl DbHandle {
     ) -> Result<Option<i64>, DbError> {
         self.read(move |conn| {
             write_transaction(conn, |conn| {
-                let current = current_version(conn, name)?;
+                let text = serde_json::to_string(&value)?;
+                let row = |version: i64| {
+                    (
+                        settings::value.eq(text.as_str()),
+                        settings::version.eq(version),
+                        settings::updated_by.eq(by.as_str()),
+                        settings::updated_ms.eq(at.0),
+                    )
+                };
+                let mut current = current_version(conn, name)?;
+                if current.is_none() && expected.is_none_or(|expected| expected == 0) {
+                    let first = diesel::insert_into(settings::table)
+                        .values((settings::name.eq(name), row(1)))
+                        .on_conflict(settings::name)
+                        .do_nothing();
+                    if on_either!(conn, c => first.execute(c))? > 0 {
+                        return Ok(Some(1));
+                    }
+                    // Somebody else was first.
+                    current = current_version(conn, name)?;
+                }
                 if expected.is_some_and(|expected| expected != current.unwrap_or(0)) {
                     return Ok(None);
                 }
                 let version = current.unwrap_or(0).saturating_add(1);
-                let text = serde_json::to_string(&value)?;
-                let row = (
-                    settings::value.eq(text.as_str()),
-                    settings::version.eq(version),
-                    settings::updated_by.eq(by.as_str()),
-                    settings::updated_ms.eq(at.0),
-                );
-                match current {
-                    Some(_) => {
-                        diesel::update(settings::table.find(name)).set(row).execute(conn)?;
-                    }
-                    None => {
-                        diesel::insert_into(settings::table)
-                            .values((settings::name.eq(name), row))
-                            .execute(conn)?;
-                    }
-                }
+                diesel::update(settings::table.find(name)).set(row(version)).execute(conn)?;
                 Ok(Some(version))
             })
         })
@@ -69,7 +76,7 @@ impl DbHandle {
 }
 
 /// The version there is, kept from changing until the transaction ends: SQLite has one writer, PostgreSQL locks the
-/// row; two first writes meet at the primary key.
+/// row; of two first writes the second waits at the primary key.
 fn current_version(conn: &mut AnyConnection, name: &str) -> Result<Option<i64>, DbError> {
     let row = settings::table.find(name).select(settings::version);
     let version = match conn {
@@ -97,11 +104,69 @@ fn find(conn: &mut AnyConnection, name: &str) -> Result<Option<StoredSetting>, D
     .transpose()
 }
 
+/// What is stored under these names, for a look from outside: no database and no table is made, and none is migrated. None
+/// where there is none. Blocks.
+pub fn stored_settings<const N: usize>(
+    config: &DatabaseConfig,
+    names: [&str; N],
+) -> Result<[Option<StoredSetting>; N], DbError> {
+    let url = DbUrl::parse(&config.url)?;
+    let mut conn = match &url {
+        DbUrl::Sqlite(path) if !path.exists() => return Ok([const { None }; N]),
+        // Even asking for WAL would change the file.
+        DbUrl::Sqlite(path) => AnyConnection::Sqlite(SqliteConnection::establish(&sqlite_uri(path, "ro"))?),
+        DbUrl::Postgres(_) => connect(&url)?,
+    };
+    let there = match &mut conn {
+        AnyConnection::Sqlite(c) => diesel::sql_query(
+            "SELECT count(*) AS n FROM sqlite_master WHERE type = 'table' AND name = 'settings'",
+        )
+        .get_result::<Count>(c)?,
+        AnyConnection::Postgres(c) => {
+            diesel::sql_query("SELECT CAST(to_regclass('settings') IS NOT NULL AS INTEGER)::BIGINT AS n")
+                .get_result::<Count>(c)?
+        }
+    };
+    let mut found = [const { None }; N];
+    if there.n > 0 {
+        for (place, name) in found.iter_mut().zip(names) {
+            *place = find(&mut conn, name)?;
+        }
+    }
+    Ok(found)
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
 #[cfg(test)]
 mod tests {
+    use super::stored_settings;
     use crate::db::tests::TestDb;
     use crate::domain::time::UnixMillis;
     use serde_json::json;
+
+    #[actix::test]
+    async fn what_is_stored_is_seen_from_outside_and_nothing_is_made_for_it() {
+        for test in TestDb::each() {
+            let look = || stored_settings(&test.config, ["settings", "profile"]).unwrap();
+            assert_eq!(look(), [None, None]);
+            if let Some(path) = test.config.sqlite_path() {
+                assert!(!std::path::Path::new(path).exists());
+            }
+            let db = test.open();
+            assert_eq!(look(), [None, None]);
+            let value = json!({ "call.filler_ms": 900 });
+            db.put_setting("settings", value.clone(), None, "ann".into(), UnixMillis(7)).await.unwrap();
+            let [settings, profile] = look();
+            assert_eq!(settings.map(|stored| (stored.value, stored.updated_by)), Some((value, "ann".into())));
+            assert_eq!(profile, None);
+            db.shutdown().await;
+        }
+    }
 
     #[actix::test]
     async fn a_value_is_changed_only_by_who_has_seen_the_last_one() {

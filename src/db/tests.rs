@@ -3,6 +3,7 @@
 
 mod access;
 mod calls;
+mod races;
 mod support;
 mod writer;
 

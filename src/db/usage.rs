@@ -1,53 +1,108 @@
 //! What calls use and cost.
 
+use super::activity::{Run, parts, quarter, shard};
+use super::cached::{Put, Value};
 use super::connect::{AnyConnection, on_either};
 use super::error::DbError;
 use super::handle::DbHandle;
-use super::schema::{call_usage, calls, spend_days};
+use super::schema::{call_usage, calls};
 use crate::domain::ids::CallSid;
+use crate::domain::phone::PhoneNumber;
+use crate::domain::time::UnixMillis;
 use crate::domain::usage::{Item, Used};
 use diesel::prelude::*;
-use diesel::upsert::excluded;
+use diesel::sql_types::BigInt;
 
-/// Adds to what a call has used, and to what its day has cost.
-pub(super) fn add(conn: &mut AnyConnection, sid: &CallSid, day: i64, used: &[Used]) -> Result<(), DbError> {
+/// Adds to what a call has used, and to what that quarter of an hour has cost.
+pub(super) fn add(
+    conn: &mut AnyConnection,
+    sid: &CallSid,
+    at: UnixMillis,
+    used: &[Used],
+) -> Result<(), DbError> {
     let call: i64 = calls::table
         .filter(calls::call_sid.eq(sid.as_str()))
         .select(calls::id)
-        .first(conn)
+        .get_result(conn)
         .optional()?
         .ok_or_else(|| DbError::UnknownCall(sid.clone()))?;
-    let mut sum = 0_i64;
+    let mut cost = 0_i64;
     for one in used {
-        sum = sum.saturating_add(one.micros);
-        let insert = diesel::insert_into(call_usage::table)
-            .values((
-                call_usage::call_id.eq(call),
-                call_usage::item.eq(one.item.as_str()),
-                call_usage::model.eq(one.model.as_str()),
-                call_usage::amount.eq(i64::try_from(one.amount).unwrap_or(i64::MAX)),
-                call_usage::micros.eq(one.micros),
-            ))
-            .on_conflict((call_usage::call_id, call_usage::item, call_usage::model))
-            .do_update()
-            .set((
-                call_usage::amount.eq(call_usage::amount + excluded(call_usage::amount)),
-                call_usage::micros.eq(call_usage::micros + excluded(call_usage::micros)),
-            ));
-        on_either!(conn, c => insert.execute(c))?;
+        cost = cost.saturating_add(one.micros);
+        let put = Put {
+            sql: "INSERT INTO call_usage (call_id, item, model, amount, micros) VALUES (?, ?, ?, ?, ?) \
+                  ON CONFLICT (call_id, item, model) DO UPDATE \
+                  SET amount = call_usage.amount + excluded.amount, micros = call_usage.micros + excluded.micros",
+            values: vec![
+                Value::Number(call),
+                Value::Text(one.item.as_str()),
+                Value::Text(one.model.as_str()),
+                Value::Number(i64::try_from(one.amount).unwrap_or(i64::MAX)),
+                Value::Number(one.micros),
+            ],
+        };
+        put.run(conn)?;
     }
-    if sum != 0 {
-        let insert = diesel::insert_into(spend_days::table)
-            .values((spend_days::day.eq(day), spend_days::micros.eq(sum)))
-            .on_conflict(spend_days::day)
-            .do_update()
-            .set(spend_days::micros.eq(spend_days::micros + excluded(spend_days::micros)));
-        on_either!(conn, c => insert.execute(c))?;
+    if cost == 0 {
+        return Ok(());
     }
+    add_spent(conn, at, cost)
+}
+
+/// Adds to what a quarter of an hour has cost.
+pub(super) fn add_spent(conn: &mut AnyConnection, at: UnixMillis, micros: i64) -> Result<(), DbError> {
+    let put = Put {
+        sql: "INSERT INTO spend (at_ms, shard, micros) VALUES (?, ?, ?) \
+              ON CONFLICT (at_ms, shard) DO UPDATE SET micros = spend.micros + excluded.micros",
+        values: vec![Value::Number(quarter(at.0)), Value::Number(shard()), Value::Number(micros)],
+    };
+    put.run(conn)?;
     Ok(())
 }
 
-fn of_call(conn: &mut AnyConnection, call: i64) -> Result<Vec<Used>, DbError> {
+/// What was spent in `[from, to)`.
+pub(super) fn spent(conn: &mut AnyConnection, from: UnixMillis, to: UnixMillis) -> Result<i64, DbError> {
+    #[derive(QueryableByName)]
+    struct Sum {
+        #[diesel(sql_type = BigInt)]
+        micros: i64,
+    }
+    let query = format!(
+        "SELECT CAST(coalesce(sum(micros), 0) AS BIGINT) AS micros FROM spend WHERE at_ms >= {} AND at_ms < {}",
+        from.0, to.0
+    );
+    let sum: Sum = on_either!(conn, c => diesel::sql_query(query).get_result(c))?;
+    Ok(sum.micros)
+}
+
+/// What was spent in each stretch of each run in which anything was: its beginning and the sum, in order.
+pub(super) fn spent_in(conn: &mut AnyConnection, runs: &[Run]) -> Result<Vec<(UnixMillis, i64)>, DbError> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        bucket: i64,
+        #[diesel(sql_type = BigInt)]
+        micros: i64,
+    }
+    let mut all = Vec::new();
+    for run in &parts(runs) {
+        let step = run.step_ms.max(1);
+        let query = format!(
+            "SELECT CAST((at_ms - {from}) / {step} AS BIGINT) AS bucket, CAST(sum(micros) AS BIGINT) AS micros \
+             FROM spend WHERE at_ms >= {from} AND at_ms < {to} GROUP BY 1 ORDER BY 1",
+            from = run.from.0,
+            to = run.to.0
+        );
+        let rows: Vec<Row> = on_either!(conn, c => diesel::sql_query(query).load(c))?;
+        all.extend(rows.into_iter().map(|row| {
+            let from = run.from.0.saturating_add(row.bucket.saturating_mul(step));
+            (UnixMillis(from), row.micros)
+        }));
+    }
+    Ok(all)
+}
+
+pub(super) fn of_call(conn: &mut AnyConnection, call: i64) -> Result<Vec<Used>, DbError> {
     let rows: Vec<(String, String, i64, i64)> = call_usage::table
         .filter(call_usage::call_id.eq(call))
         .order((call_usage::item.asc(), call_usage::model.asc()))
@@ -67,26 +122,29 @@ impl DbHandle {
         self.read(move |conn| of_call(conn, call)).await
     }
 
-    /// What was spent on a day (counted from 1970-01-01, UTC), in millionths of the price table's currency.
-    pub async fn spent_on(&self, day: i64) -> Result<i64, DbError> {
+    /// What was spent in `[from, to)`, in millionths of the price table's currency. Both lie on a quarter of an hour.
+    pub async fn spent(&self, from: UnixMillis, to: UnixMillis) -> Result<i64, DbError> {
+        self.read(move |conn| spent(conn, from, to)).await
+    }
+
+    /// What the calls with a number cost that began at a time or later, in millionths of the price table's currency.
+    pub async fn spent_with(&self, number: PhoneNumber, since: UnixMillis) -> Result<i64, DbError> {
         self.read(move |conn| {
-            let micros: Option<i64> =
-                spend_days::table.find(day).select(spend_days::micros).first(conn).optional()?;
-            Ok(micros.unwrap_or(0))
+            // A handful of rows for each of a few calls.
+            let micros: Vec<i64> = calls::table
+                .inner_join(call_usage::table)
+                .filter(calls::phone_number.eq(Some(number.as_str())))
+                .filter(calls::started_ms.ge(since.0))
+                .select(call_usage::micros)
+                .load(conn)?;
+            Ok(micros.into_iter().fold(0, i64::saturating_add))
         })
         .await
     }
 
-    /// What was spent on each day of `[from, to]` on which anything was: the day and the sum, in order.
-    pub async fn spent_between(&self, from: i64, to: i64) -> Result<Vec<(i64, i64)>, DbError> {
-        self.read(move |conn| {
-            Ok(spend_days::table
-                .filter(spend_days::day.between(from, to))
-                .order(spend_days::day.asc())
-                .select((spend_days::day, spend_days::micros))
-                .load(conn)?)
-        })
-        .await
+    /// What was spent in each stretch of time in which anything was: its beginning and the sum, in order.
+    pub async fn spent_in(&self, runs: Vec<Run>) -> Result<Vec<(UnixMillis, i64)>, DbError> {
+        self.read(move |conn| spent_in(conn, &runs)).await
     }
 }
 
@@ -97,7 +155,7 @@ mod tests {
     use crate::db::tests::{TestDb, admitted};
 
     #[actix::test]
-    async fn what_calls_use_adds_up_by_call_item_model_and_day() {
+    async fn what_calls_use_adds_up_by_call_item_model_and_any_stretch_of_time() {
         let used = |item, model: &str, amount, micros| Used { item, model: model.into(), amount, micros };
         for test in TestDb::each() {
             let db = test.open();
@@ -105,19 +163,27 @@ mod tests {
                 db.write(admitted(sid, 1)).await.unwrap();
             }
             let (chars, stt) = (used(Item::TtsChars, "aura", 10, 100), used(Item::SttMs, "", 40, 7));
-            for (sid, day, used) in [
-                ("CA1", 1, vec![chars.clone(), stt.clone()]),
-                ("CA1", 2, vec![chars.clone(), used(Item::TtsChars, "other", 1, 1)]),
-                ("CA2", 2, vec![stt.clone()]),
+            const HOUR: i64 = 3_600_000;
+            // Each an hour after a beginning of an hour, but for the last, which is a minute before one.
+            for (sid, at, used) in [
+                ("CA1", HOUR, vec![chars.clone(), stt.clone()]),
+                ("CA1", 2 * HOUR, vec![chars.clone(), used(Item::TtsChars, "other", 1, 1)]),
+                ("CA2", 3 * HOUR - 60_000, vec![stt.clone()]),
             ] {
-                db.write(Write::Usage { sid: sid.into(), day, used }).await.unwrap();
+                db.write(Write::Usage { sid: sid.into(), at: UnixMillis(at), used }).await.unwrap();
             }
             let id = db.call_overview("CA1".into()).await.unwrap().unwrap().id;
             let expected = [stt, used(Item::TtsChars, "aura", 20, 200), used(Item::TtsChars, "other", 1, 1)];
             assert_eq!(db.call_usage(id).await.unwrap(), expected);
-            assert_eq!(db.spent_between(0, 9).await.unwrap(), [(1, 107), (2, 108)]);
-            assert_eq!((db.spent_on(2).await.unwrap(), db.spent_on(3).await.unwrap()), (108, 0));
-            let unknown = db.write(Write::Usage { sid: "CA9".into(), day: 1, used: vec![chars] }).await;
+            let run = |step_ms| Run { from: UnixMillis(0), to: UnixMillis(9 * HOUR), step_ms };
+            let hours = db.spent_in(vec![run(HOUR)]).await.unwrap();
+            assert_eq!(hours, [(UnixMillis(HOUR), 107), (UnixMillis(2 * HOUR), 108)]);
+            assert_eq!(db.spent_in(vec![run(9 * HOUR)]).await.unwrap(), [(UnixMillis(0), 215)]);
+            let quarter = UnixMillis(3 * HOUR - 900_000);
+            assert_eq!(db.spent(quarter, UnixMillis(3 * HOUR)).await.unwrap(), 7);
+            assert_eq!(db.spent(UnixMillis(3 * HOUR), UnixMillis(9 * HOUR)).await.unwrap(), 0);
+            let at = UnixMillis(HOUR);
+            let unknown = db.write(Write::Usage { sid: "CA9".into(), at, used: vec![chars] }).await;
             assert!(matches!(unknown, Err(DbError::UnknownCall(_))));
             db.shutdown().await;
         }

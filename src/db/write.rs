@@ -1,12 +1,14 @@
 //! What is written in order through the writer, and how each of it is applied.
 
 use super::access::add_staff_action;
-use super::activity::{self, Flags, count, direction_counter, event_counter, flag_changes};
+use super::activity::{Flags, Tally, direction_counter, event_counter, flag_changes};
+use super::cached::{Cached, Put, Value};
 use super::calls::{caller_columns, end_call};
 use super::connect::{AnyConnection, on_either};
+use super::customers::keep_by_phone;
 use super::error::DbError;
 use super::recordings;
-use super::schema::{call_events, calls, customers, messages, turns};
+use super::schema::{call_events, calls, messages, turns};
 use super::usage;
 use crate::domain::audit::AuditEvent;
 use crate::domain::call::{CallFacts, CallStatus, Direction, EndReason, Outcome};
@@ -19,7 +21,6 @@ use crate::domain::time::UnixMillis;
 use crate::domain::turn::{ResumeState, StageLatencies, TurnRecord};
 use crate::domain::usage::Used;
 use diesel::prelude::*;
-use diesel::upsert::excluded;
 use std::fmt;
 
 #[cfg(test)]
@@ -96,13 +97,15 @@ pub enum Write {
     Usage {
         /// Which call.
         sid: CallSid,
-        /// The day it counts for, from 1970-01-01 in UTC.
-        day: i64,
+        /// When.
+        at: UnixMillis,
         /// What.
         used: Vec<Used>,
     },
     /// A message for a call-back. The call need not be known: a message is never lost for that.
     Message {
+        /// Of two with the same key only one is kept.
+        key: Option<String>,
         /// Which call.
         sid: CallSid,
         /// When.
@@ -125,6 +128,8 @@ pub enum Write {
     Recording {
         /// The recording.
         recording: Recording,
+        /// The place from which it is to be uploaded once it is complete, if it is.
+        upload_from: Option<String>,
         /// When.
         at: UnixMillis,
     },
@@ -182,27 +187,27 @@ impl fmt::Debug for Write {
     }
 }
 
-/// Applies one write. The caller wraps it in a transaction or savepoint.
-pub(super) fn apply(conn: &mut AnyConnection, write: &Write) -> Result<(), DbError> {
+/// Applies one write. The caller wraps it in a transaction or savepoint, and writes the tally within the transaction.
+pub(super) fn apply(conn: &mut AnyConnection, write: &Write, tally: &mut Tally) -> Result<(), DbError> {
     match write {
-        Write::CallAdmitted { facts } => admit(conn, facts),
+        Write::CallAdmitted { facts } => admit(conn, facts, tally),
         Write::CallAnswered { sid, at } => answered(conn, sid, *at),
-        Write::Turn { sid, epoch, turn } => put_turn(conn, sid, *epoch, turn),
+        Write::Turn { sid, epoch, turn } => put_turn(conn, sid, *epoch, turn, tally),
         Write::Event { sid, at, event } => {
             let mut detail = event.detail.clone();
             card::mask_json(&mut detail);
-            diesel::insert_into(call_events::table)
-                .values((
-                    call_events::call_sid.eq(sid.as_str()),
-                    call_events::at_ms.eq(at.0),
-                    call_events::code.eq(event.code.as_str()),
-                    call_events::detail.eq(serde_json::to_string(&detail)?),
-                ))
-                .execute(conn)?;
-            count(conn, at.0, event_counter(&event.code).map(|counter| (counter, 1)))
+            Cached(diesel::insert_into(call_events::table).values((
+                call_events::call_sid.eq(sid.as_str()),
+                call_events::at_ms.eq(at.0),
+                call_events::code.eq(event.code.as_str()),
+                call_events::detail.eq(serde_json::to_string(&detail)?),
+            )))
+            .execute(conn)?;
+            tally.count(at.0, event_counter(&event.code).map(|counter| (counter, 1)));
+            Ok(())
         }
-        Write::Resume { sid, epoch, state } => put_resume(conn, sid, *epoch, state),
-        Write::CallEnded { sid, at, reason, outcome } => end_call(conn, sid, *at, *reason, *outcome),
+        Write::Resume { sid, epoch, state } => put_resume(conn, sid, *epoch, state, tally),
+        Write::CallEnded { sid, at, reason, outcome } => end_call(conn, sid, *at, *reason, *outcome, tally),
         Write::CallCustomer { sid, customer_id } => {
             let changed = diesel::update(calls::table.filter(calls::call_sid.eq(sid.as_str())))
                 .set(calls::customer_id.eq(Some(*customer_id)))
@@ -217,21 +222,27 @@ pub(super) fn apply(conn: &mut AnyConnection, write: &Write) -> Result<(), DbErr
             super::jobs::done_by_others(conn, &format!("{}:{sid}", JobKind::Summary))?;
             known(changed, sid)
         }
-        Write::Usage { sid, day, used } => usage::add(conn, sid, *day, used),
-        Write::Message { sid, at, name, phone, text } => {
-            diesel::insert_into(messages::table)
+        Write::Usage { sid, at, used } => usage::add(conn, sid, *at, used),
+        Write::Message { key, sid, at, name, phone, text } => {
+            let text = card::mask_text(text);
+            on_either!(conn, c => diesel::insert_into(messages::table)
                 .values((
                     messages::call_sid.eq(sid.as_str()),
                     messages::name.eq(name.as_deref()),
                     messages::phone.eq(phone.as_deref()),
-                    messages::text.eq(card::mask_text(text)),
+                    messages::text.eq(&*text),
                     messages::created_ms.eq(at.0),
+                    messages::entry_key.eq(key.as_deref()),
                 ))
-                .execute(conn)?;
+                .on_conflict(messages::entry_key)
+                .do_nothing()
+                .execute(c))?;
             Ok(())
         }
         Write::StaffAction { at, action } => add_staff_action(conn, action, *at),
-        Write::Recording { recording, at } => recordings::put(conn, recording, *at),
+        Write::Recording { recording, upload_from, at } => {
+            recordings::put(conn, recording, upload_from.as_deref(), *at)
+        }
         #[cfg(test)]
         Write::Test(job) => job(conn),
     }
@@ -241,18 +252,14 @@ fn known(changed: usize, sid: &CallSid) -> Result<(), DbError> {
     if changed == 0 { Err(DbError::UnknownCall(sid.clone())) } else { Ok(()) }
 }
 
-fn admit(conn: &mut AnyConnection, facts: &CallFacts) -> Result<(), DbError> {
+fn admit(conn: &mut AnyConnection, facts: &CallFacts, tally: &mut Tally) -> Result<(), DbError> {
     let (caller_kind, phone_number) = caller_columns(&facts.caller);
     let status = match facts.direction {
         Direction::Inbound => CallStatus::Ringing,
         Direction::Outbound => CallStatus::Queued,
     };
     let customer = match facts.caller.number() {
-        Some(number) => customers::table
-            .filter(customers::phone.eq(number.as_str()))
-            .select(customers::id)
-            .first::<i64>(conn)
-            .optional()?,
+        Some(number) => keep_by_phone(conn, number.as_str())?,
         None => None,
     };
     let values = (
@@ -270,7 +277,8 @@ fn admit(conn: &mut AnyConnection, facts: &CallFacts) -> Result<(), DbError> {
     );
     let new = diesel::insert_into(calls::table).values(values).on_conflict(calls::call_sid).do_nothing();
     if on_either!(conn, c => new.execute(c))? > 0 {
-        return count(conn, facts.admitted_at.0, [(direction_counter(facts.direction), 1)]);
+        tally.count(facts.admitted_at.0, [(direction_counter(facts.direction), 1)]);
+        return Ok(());
     }
     let owned = calls::table
         .filter(calls::call_sid.eq(facts.sid.as_str()))
@@ -287,48 +295,50 @@ fn admit(conn: &mut AnyConnection, facts: &CallFacts) -> Result<(), DbError> {
 
 fn answered(conn: &mut AnyConnection, sid: &CallSid, at: UnixMillis) -> Result<(), DbError> {
     let call = locked_call(conn, sid)?;
-    diesel::update(
-        calls::table
-            .filter(calls::id.eq(call.id))
-            .filter(calls::answered_ms.is_null())
-            .filter(calls::ended_ms.is_null()),
+    let unanswered = calls::table
+        .filter(calls::id.eq(call.id))
+        .filter(calls::answered_ms.is_null())
+        .filter(calls::ended_ms.is_null());
+    Cached(
+        diesel::update(unanswered)
+            .set((calls::answered_ms.eq(Some(at.0)), calls::status.eq(CallStatus::InProgress.as_str()))),
     )
-    .set((calls::answered_ms.eq(Some(at.0)), calls::status.eq(CallStatus::InProgress.as_str())))
     .execute(conn)?;
     Ok(())
 }
 
-fn put_turn(conn: &mut AnyConnection, sid: &CallSid, epoch: Epoch, turn: &TurnRecord) -> Result<(), DbError> {
+fn put_turn(
+    conn: &mut AnyConnection,
+    sid: &CallSid,
+    epoch: Epoch,
+    turn: &TurnRecord,
+    tally: &mut Tally,
+) -> Result<(), DbError> {
     let call = locked_call(conn, sid)?;
     call.fence(conn, epoch)?;
     let latencies = serde_json::to_string(&turn.latency)?;
     let before: Option<(String, bool)> = turns::table
         .find((call.id, i64::from(turn.n)))
         .select((turns::latencies, turns::interrupted))
-        .first(conn)
+        .get_result(conn)
         .optional()?;
-    on_either!(conn, c => diesel::insert_into(turns::table)
-        .values((
-            turns::call_id.eq(call.id),
-            turns::n.eq(i64::from(turn.n)),
-            turns::speaker.eq(turn.speaker.as_str()),
-            turns::said.eq(turn.said.as_str()),
-            turns::heard.eq(turn.heard.as_str()),
-            turns::interrupted.eq(turn.interrupted),
-            turns::at_ms.eq(i64::try_from(turn.at_ms).unwrap_or(i64::MAX)),
-            turns::latencies.eq(latencies.as_str()),
-        ))
-        .on_conflict((turns::call_id, turns::n))
-        .do_update()
-        .set((
-            turns::speaker.eq(excluded(turns::speaker)),
-            turns::said.eq(excluded(turns::said)),
-            turns::heard.eq(excluded(turns::heard)),
-            turns::interrupted.eq(excluded(turns::interrupted)),
-            turns::at_ms.eq(excluded(turns::at_ms)),
-            turns::latencies.eq(excluded(turns::latencies)),
-        ))
-        .execute(c))?;
+    let put = Put {
+        sql: "INSERT INTO turns (call_id, n, speaker, said, heard, interrupted, at_ms, latencies) \
+              VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (call_id, n) DO UPDATE \
+              SET speaker = excluded.speaker, said = excluded.said, heard = excluded.heard, \
+              interrupted = excluded.interrupted, at_ms = excluded.at_ms, latencies = excluded.latencies",
+        values: vec![
+            Value::Number(call.id),
+            Value::Number(i64::from(turn.n)),
+            Value::Text(turn.speaker.as_str()),
+            Value::Text(turn.said.as_str()),
+            Value::Text(turn.heard.as_str()),
+            Value::Flag(turn.interrupted),
+            Value::Number(i64::try_from(turn.at_ms).unwrap_or(i64::MAX)),
+            Value::Text(latencies.as_str()),
+        ],
+    };
+    put.run(conn)?;
     let before = match &before {
         Some((latencies, interrupted)) => {
             Some((serde_json::from_str::<StageLatencies>(latencies)?, *interrupted))
@@ -337,7 +347,8 @@ fn put_turn(conn: &mut AnyConnection, sid: &CallSid, epoch: Epoch, turn: &TurnRe
     };
     let before = before.as_ref().map(|(latency, interrupted)| (latency, *interrupted));
     let at = call.started_ms.saturating_add(i64::try_from(turn.at_ms).unwrap_or(i64::MAX));
-    activity::count_turn(conn, at, before, (&turn.latency, turn.interrupted))
+    tally.turn(at, before, (&turn.latency, turn.interrupted));
+    Ok(())
 }
 
 fn put_resume(
@@ -345,6 +356,7 @@ fn put_resume(
     sid: &CallSid,
     epoch: Epoch,
     state: &ResumeState,
+    tally: &mut Tally,
 ) -> Result<(), DbError> {
     let call = locked_call(conn, sid)?;
     call.fence(conn, epoch)?;
@@ -356,21 +368,23 @@ fn put_resume(
         elapsed_ms: state.elapsed_ms,
         breaks: state.breaks,
         notified: state.notified,
+        muted: state.muted,
+        digits: state.digits.clone(),
     };
-    diesel::update(calls::table.filter(calls::id.eq(call.id)))
-        .set((
-            calls::resume_json.eq(Some(serde_json::to_string(&stored)?)),
-            calls::breaks.eq(i64::from(state.breaks)),
-            calls::lead_captured.eq(state.outcome.lead_captured),
-            calls::appointment_booked.eq(state.outcome.appointment_booked),
-            calls::message_taken.eq(state.outcome.message_taken),
-            calls::transferred.eq(state.outcome.transferred),
-            calls::follow_up.eq(state.outcome.follow_up),
-        ))
-        .execute(conn)?;
+    let update = diesel::update(calls::table.filter(calls::id.eq(call.id))).set((
+        calls::resume_json.eq(Some(serde_json::to_string(&stored)?)),
+        calls::breaks.eq(i64::from(state.breaks)),
+        calls::lead_captured.eq(state.outcome.lead_captured),
+        calls::appointment_booked.eq(state.outcome.appointment_booked),
+        calls::message_taken.eq(state.outcome.message_taken),
+        calls::transferred.eq(state.outcome.transferred),
+        calls::follow_up.eq(state.outcome.follow_up),
+    ));
+    Cached(update).execute(conn)?;
     let Outcome { lead_captured, appointment_booked, message_taken, transferred, follow_up } = state.outcome;
     let flags = [lead_captured, appointment_booked, message_taken, transferred, follow_up];
-    count(conn, call.started_ms, flag_changes(call.flags, flags))
+    tally.count(call.started_ms, flag_changes(call.flags, flags));
+    Ok(())
 }
 
 /// A call's row, kept from changing until the transaction ends.

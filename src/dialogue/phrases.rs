@@ -9,6 +9,15 @@ pub const FILLERS: &[&str] =
 /// Said when the caller's words could not be made out.
 pub const NOT_UNDERSTOOD: &str = "Sorry, I didn't catch that. Could you say it again?";
 
+/// Said while nothing that the caller says can be made out, and nobody knows yet for how long.
+pub const CANNOT_HEAR: &[&str] = &[
+    "One moment, please, I cannot hear you right now.",
+    "I still can't hear you, I'm sorry. Please stay on the line.",
+];
+
+/// Said once the caller can be heard again, where words may have been lost.
+pub const HEARS_AGAIN: &str = "I can hear you again. Could you say that once more, please?";
+
 /// First words after a connection that broke was taken up again.
 pub const RESUMED: &str = "Sorry, we were cut off. You were saying?";
 
@@ -90,14 +99,14 @@ pub fn filler(n: usize) -> &'static str {
     FILLERS.get(n % FILLERS.len()).copied().unwrap_or("One moment, please.")
 }
 
-/// A filler that fits the tool the caller waits for.
-pub fn tool_filler(tool: &str, n: usize) -> &'static str {
-    match (tool, n) {
-        ("check_availability", 0) => "Let me check the calendar.",
-        ("book_appointment", 0) => "Let me book that for you.",
-        ("get_business_info", 0) => "Let me look that up.",
-        ("take_message", 0) => "Let me write that down.",
-        _ => filler(n),
+/// The first filler while the caller waits for a tool, if there is one that fits it.
+pub fn tool_filler(tool: &str) -> Option<&'static str> {
+    match tool {
+        "check_availability" => Some("Let me check the calendar."),
+        "book_appointment" => Some("Let me book that for you."),
+        "get_business_info" => Some("Let me look that up."),
+        "take_message" | "collect_customer_info" => Some("Let me write that down."),
+        _ => None,
     }
 }
 
@@ -154,8 +163,25 @@ mod tests {
     #[test]
     fn fillers_go_round() {
         assert_eq!(filler(0), filler(FILLERS.len()));
-        assert_eq!(tool_filler("check_availability", 0), "Let me check the calendar.");
-        assert_eq!(tool_filler("check_availability", 1), filler(1));
+    }
+
+    #[test]
+    fn a_wait_for_a_tool_is_bridged_by_words_about_that_tool() {
+        for tool in crate::dialogue::schema::names() {
+            let about = match tool {
+                "check_availability" => Some("calendar"),
+                "book_appointment" => Some("book"),
+                "get_business_info" => Some("look"),
+                "take_message" | "collect_customer_info" => Some("write"),
+                // What they do is said when it is done.
+                "transfer_to_human" | "end_call" => None,
+                other => panic!("nobody has thought of {other}"),
+            };
+            match (tool_filler(tool), about) {
+                (Some(words), Some(about)) => assert!(words.contains(about), "{tool}: {words}"),
+                (words, about) => assert_eq!(words, about, "{tool}"),
+            }
+        }
     }
 
     #[test]

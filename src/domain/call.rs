@@ -55,6 +55,30 @@ macro_rules! words {
 pub(super) use words;
 
 words!(
+    /// How a call's summary stands.
+    SummaryState {
+        /// There is none and none is due: the call goes on, or the caller never spoke.
+        None = "none",
+        /// The call ended and its summary is to be written.
+        Pending = "pending",
+        /// Written.
+        Done = "done",
+        /// Given up: its job is on the dead-letter list.
+        Failed = "failed",
+    }
+);
+
+words!(
+    /// What somebody is to be rung back about.
+    MessageKind {
+        /// Left by the caller.
+        Message = "message",
+        /// Noted by us because the conversation broke off.
+        CallBack = "call-back",
+    }
+);
+
+words!(
     /// What carries the call.
     CallKind {
         /// A telephone call through Twilio.

@@ -10,6 +10,8 @@ words!(
         Summary = "summary",
         /// Put a conversation that was not finished on the staff's list.
         CallBack = "callback",
+        /// Put a recording into the object store and delete it here.
+        Upload = "upload",
         /// Delete what has been kept long enough.
         Retention = "retention",
     }

@@ -1,6 +1,7 @@
 //! Those who work with the receptionist: what they may do, and who did something.
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What a key may do. Each scope includes those before it.
 #[derive(
@@ -76,6 +77,9 @@ impl Role {
         }
     }
 }
+
+/// How long a password that was made for somebody is good: by then they have chosen their own.
+pub const ONE_TIME_PASSWORD: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// By what somebody was recognised.
 #[derive(

@@ -66,6 +66,24 @@ pub struct TurnRecord {
     pub latency: StageLatencies,
 }
 
+/// Digits the caller said in one breath, or pressed as one key, and when: perhaps a part of a card number.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimedDigits {
+    /// The digits.
+    pub digits: String,
+    /// When they began, in milliseconds since the call's start.
+    pub from_ms: u64,
+    /// When they were over, in milliseconds since the call's start.
+    pub to_ms: u64,
+}
+
+/// Shows how many they are only.
+impl std::fmt::Debug for TimedDigits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{} digits]", self.digits.len())
+    }
+}
+
 /// What a conversation needs to go on in a new actor, a new process or another replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumeState {
@@ -84,4 +102,10 @@ pub struct ResumeState {
     /// Whether the caller was told that the call is recorded.
     #[serde(default)]
     pub notified: bool,
+    /// Whether staff want the bot silent.
+    #[serde(default)]
+    pub muted: bool,
+    /// The last digits that were recorded: should they become a card number, they are silenced.
+    #[serde(default)]
+    pub digits: Vec<TimedDigits>,
 }

@@ -31,8 +31,3 @@ pub struct Used {
     /// Its price, in millionths of the price table's currency.
     pub micros: i64,
 }
-
-/// The number of a day in UTC, counted from 1970-01-01.
-pub fn day_of(at: super::time::UnixMillis) -> i64 {
-    at.0.div_euclid(86_400_000)
-}

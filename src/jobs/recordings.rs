@@ -2,7 +2,9 @@
 //!
 //! What is to be done stands in the database, so that nothing is forgotten by a process that ends.
 
-use crate::db::{DbError, DbHandle};
+use super::machine::{Again, Failure};
+use super::work::db_failure;
+use crate::db::{DbError, DbHandle, JobEffect};
 use crate::domain::recording::{Recording, RecordingState};
 use crate::domain::time::UnixMillis;
 use crate::jobs::retention::Recordings;
@@ -11,8 +13,8 @@ use crate::storage::store::{Store, StoreError};
 use futures_util::future::LocalBoxFuture;
 use std::time::Duration;
 
-/// How often it is looked for recordings to upload.
-const UPLOADS: Duration = Duration::from_secs(20);
+/// A call that still goes on is looked at again after this long.
+const GOES_ON: Duration = Duration::from_secs(30);
 /// Taken from the database at once.
 const BATCH: u32 = 200;
 /// States in which there is a file.
@@ -38,14 +40,46 @@ pub struct Deleted {
     pub bytes: u64,
 }
 
-/// Uploads one recording and deletes it here. Done twice, it does no harm.
-pub async fn upload(db: &DbHandle, store: &Store, recording: &Recording) -> Result<(), HouseError> {
-    store.upload(&recording.location).await?;
-    let (at, from) = (recording.location.clone(), &[RecordingState::Stored]);
-    if db.recording_moved(at, from, RecordingState::Uploaded, unix_now()).await? {
-        store.forget_local(&recording.location).await?;
+/// Uploads one recording of a call that has ended, and deletes it here once the object store has it. Whatever stops it
+/// at whatever point, done again it goes on from there.
+pub async fn upload(db: &DbHandle, store: &Store, location: String) -> Result<JobEffect, Failure> {
+    let look = || async { db.recording_at(location.clone()).await.map_err(|error| db_failure(&error)) };
+    let Some(recording) = look().await? else { return Ok(JobEffect::Nothing) };
+    let goes_on = JobEffect::Later { at: unix_now().after(GOES_ON) };
+    if recording.state == RecordingState::Stored {
+        // A call that another process is to go on with is written behind what is there.
+        let call = db.call_overview(recording.sid).await.map_err(|error| db_failure(&error))?;
+        if call.is_some_and(|call| call.ended_at.is_none()) {
+            return Ok(goes_on);
+        }
+        store.upload(&location).await.map_err(|error| store_failure(&error))?;
+        let (at, from) = (location.clone(), &[RecordingState::Stored]);
+        let moved = db.recording_moved(at, from, RecordingState::Uploaded, unix_now()).await;
+        moved.map_err(|error| db_failure(&error))?;
     }
-    Ok(())
+    // As it stands now: it may have been erased while it was on its way.
+    let done = match look().await?.map(|recording| recording.state) {
+        Some(RecordingState::Uploaded) => store.forget_local(&location).await,
+        Some(RecordingState::Erased) => store.delete(&location).await,
+        Some(RecordingState::Stored | RecordingState::Recording) => return Ok(goes_on),
+        Some(RecordingState::Failed) | None => Ok(()),
+    };
+    done.map_err(|error| store_failure(&error))?;
+    Ok(JobEffect::Nothing)
+}
+
+fn store_failure(error: &StoreError) -> Failure {
+    let again = match error {
+        // Nobody will bring it back; staff may have moved it.
+        StoreError::NotThere => Again::Never,
+        StoreError::NoRemote
+        | StoreError::Io(_)
+        | StoreError::Remote(_)
+        | StoreError::Incomplete { .. }
+        | StoreError::Stopped => Again::Later,
+    };
+    tracing::warn!(%error, "a recording is not uploaded");
+    Failure { code: error.code().to_owned(), again }
 }
 
 /// Deletes a recording wherever it lies. A failure leaves it known, to be tried again.
@@ -101,7 +135,7 @@ impl Recordings for House {
                     tracing::warn!(%error, "old recordings are not deleted");
                     Err(match error {
                         HouseError::Db(error) => error.code().to_owned(),
-                        HouseError::Store(_) => "recordings.store".to_owned(),
+                        HouseError::Store(error) => error.code().to_owned(),
                     })
                 }
             }
@@ -109,25 +143,31 @@ impl Recordings for House {
     }
 }
 
-/// Uploads whatever is complete, for as long as it is let; at once done where there is no object store.
-pub async fn upload_all(db: DbHandle, store: Store) {
-    while store.uploads() {
-        upload_waiting(&db, &store).await;
-        tokio::time::sleep(UPLOADS).await;
+/// Queues the uploads of recordings that lie here and of which no version before this one has queued any.
+pub async fn queue_waiting(db: DbHandle, store: Store, place: String) {
+    let mut last = 0;
+    loop {
+        let waiting = match db.stored_recordings(last, BATCH).await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                tracing::warn!(%error, "it is not known which recordings are to be uploaded");
+                return;
+            }
+        };
+        let Some((id, _)) = waiting.last() else { return };
+        last = *id;
+        for (_, recording) in waiting {
+            if !store.is_here(&recording.location).await {
+                continue;
+            }
+            let place = place.clone();
+            let queued = db.enqueue_upload(recording.sid, recording.location, place, unix_now()).await;
+            if let Err(error) = queued {
+                tracing::warn!(%error, "the upload of a recording is not queued");
+            }
+        }
     }
 }
 
-async fn upload_waiting(db: &DbHandle, store: &Store) {
-    let waiting = match db.recordings_in(RecordingState::Stored, UnixMillis(i64::MAX), BATCH).await {
-        Ok(waiting) => waiting,
-        Err(error) => {
-            tracing::warn!(%error, "it is not known which recordings are to be uploaded");
-            return;
-        }
-    };
-    for recording in waiting {
-        if let Err(error) = upload(db, store, &recording).await {
-            tracing::warn!(call.id = %recording.sid, %error, "a recording is not uploaded");
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -71,8 +71,8 @@ impl JobRunner {
         match effect {
             Effect::Lease { limit, until } => {
                 let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-                let (db, owner) = (self.db.clone(), self.owner.clone());
-                let looking = async move { db.lease_jobs(owner, limit, unix_now(), until).await };
+                let (db, owner, place) = (self.db.clone(), self.owner.clone(), self.work.place.clone());
+                let looking = async move { db.lease_jobs(owner, place, limit, unix_now(), until).await };
                 ctx.spawn(looking.into_actor(self).map(move |found, this, ctx| match found {
                     Ok(found) => {
                         let mut runs = Vec::new();
@@ -125,6 +125,7 @@ impl JobRunner {
                     payload: json!({}),
                     due: now,
                     now,
+                    place: None,
                 };
                 let db = self.db.clone();
                 let queueing = async move { db.enqueue_job(job).await };

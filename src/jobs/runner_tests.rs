@@ -1,7 +1,8 @@
 use super::*;
 use crate::config::database::DatabaseConfig;
 use crate::config::retention::RetentionConfig;
-use crate::db::{Database, JobQuery, StoredJob, SummaryState, Write};
+use crate::db::{Database, JobQuery, StoredJob, Write};
+use crate::domain::call::SummaryState;
 use crate::domain::call::{CallFacts, CallKind, Direction, EndReason, Outcome};
 use crate::domain::ids::Epoch;
 use crate::domain::job::JobState;
@@ -194,6 +195,8 @@ impl TestDb {
             writers: Writers::new(models),
             retention: Retention::new(retention, recordings),
             prices: crate::config::prices::PricesConfig::default(),
+            recordings: crate::storage::store::Store::new(&Default::default()).unwrap(),
+            place: None,
         };
         JobRunner::new(settings, work, true).start()
     }
@@ -291,7 +294,8 @@ async fn a_job_of_a_process_that_died_is_taken_up_at_the_start_and_done_once() {
     db.call("CA1", EndReason::Completed);
     db.database.flush().await.unwrap();
     let far = UnixMillis(i64::MAX / 2);
-    let dead = db.database.lease_jobs("dead".into(), 9, UnixMillis(3), far).await.unwrap().jobs.remove(0);
+    let dead =
+        db.database.lease_jobs("dead".into(), None, 9, UnixMillis(3), far).await.unwrap().jobs.remove(0);
     let runner = db.runner(vec![FakeModel::default()]);
     let job = db.until("summary:CA1", JobState::Done).await;
     assert_eq!(job.attempts, 2);

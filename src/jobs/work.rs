@@ -2,6 +2,7 @@
 
 use super::callback;
 use super::machine::{Again, Failure};
+use super::recordings;
 use super::retention::{Retention, Unfinished};
 use super::summary::Writers;
 use crate::config::prices::PricesConfig;
@@ -11,6 +12,7 @@ use crate::domain::job::JobKind;
 use crate::domain::turn::Speaker;
 use crate::domain::usage::{Item, Used};
 use crate::observe::clock::unix_now;
+use crate::storage::store::Store;
 use serde_json::Value;
 
 /// Everything that jobs are done with.
@@ -23,6 +25,10 @@ pub struct Work {
     pub retention: Retention,
     /// What the models cost.
     pub prices: PricesConfig,
+    /// The recordings.
+    pub recordings: Store,
+    /// The place whose recordings are uploaded from here.
+    pub place: Option<String>,
 }
 
 impl Work {
@@ -31,6 +37,9 @@ impl Work {
         match job.kind {
             JobKind::Summary => self.summary(call_of(&job.payload)?).await,
             JobKind::CallBack => self.call_back(call_of(&job.payload)?).await,
+            JobKind::Upload => {
+                recordings::upload(&self.db, &self.recordings, location_of(&job.payload)?).await
+            }
             JobKind::Retention => match self.retention.run(&self.db, unix_now()).await {
                 Ok(()) => Ok(JobEffect::Nothing),
                 Err(Unfinished::Db(error)) => Err(db_failure(&error)),
@@ -82,6 +91,11 @@ fn call_of(payload: &Value) -> Result<CallSid, Failure> {
         Some(sid) => Ok(CallSid::from(sid)),
         None => Err(Failure { code: "job.payload".to_owned(), again: Again::Never }),
     }
+}
+
+fn location_of(payload: &Value) -> Result<String, Failure> {
+    let location = payload.get("location").and_then(Value::as_str).map(str::to_owned);
+    location.ok_or_else(|| Failure { code: "job.payload".to_owned(), again: Again::Never })
 }
 
 /// A failure of the database.

@@ -70,8 +70,12 @@ pub struct Feed {
     /// The number of the last event.
     last: Arc<Mutex<u64>>,
     closing: Arc<AtomicBool>,
+    forgotten: Forgotten,
     run: u32,
 }
+
+/// Calls of which nothing is told any more, with the number of the last event that may be about each.
+type Forgotten = Arc<Mutex<Vec<(CallSid, u64)>>>;
 
 impl Default for Feed {
     fn default() -> Self {
@@ -79,6 +83,7 @@ impl Default for Feed {
             sender: broadcast::Sender::new(KEPT),
             last: Arc::default(),
             closing: Arc::default(),
+            forgotten: Arc::default(),
             run: rand::random(),
         }
     }
@@ -99,6 +104,15 @@ impl Feed {
         if !self.closing.swap(true, Ordering::Relaxed) {
             self.tell(FeedEvent::Closing);
         }
+    }
+
+    /// Tells nobody any more what was said in these calls, not even a watcher who has fallen behind.
+    pub fn forget(&self, sids: &[CallSid]) {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        // Older events are kept for nobody.
+        forgotten.retain(|(_, until)| until.saturating_add(KEPT as u64) > last);
+        forgotten.extend(sids.iter().map(|sid| (sid.clone(), last)));
     }
 
     /// Whether that was told.
@@ -129,13 +143,13 @@ impl Feed {
     /// Watches from now on; with it the number of the last event that is not seen any more.
     pub fn watch_from(&self) -> (Watcher, u64) {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        (Watcher(self.sender.subscribe()), *last)
+        (Watcher(self.sender.subscribe(), Arc::clone(&self.forgotten)), *last)
     }
 }
 
 /// Sees events.
 #[derive(Debug)]
-pub struct Watcher(broadcast::Receiver<Numbered>);
+pub struct Watcher(broadcast::Receiver<Numbered>, Forgotten);
 
 impl Watcher {
     /// The next event.
@@ -145,18 +159,52 @@ impl Watcher {
 
     /// The next event with its number.
     pub async fn numbered(&mut self) -> Result<Numbered, RecvError> {
-        self.0.recv().await
+        let event = self.0.recv().await?;
+        Ok(self.allowed(event))
     }
 
     /// The next event, if there is one already.
     pub fn try_recv(&mut self) -> Result<FeedEvent, TryRecvError> {
-        self.0.try_recv().map(|numbered| numbered.event)
+        let event = self.0.try_recv()?;
+        Ok(self.allowed(event).event)
+    }
+
+    /// An event as it may be told: without what was said in a call that was erased meanwhile.
+    fn allowed(&self, Numbered { n, event }: Numbered) -> Numbered {
+        let (FeedEvent::Turn { sid, .. } | FeedEvent::Event { sid, .. }) = &event else {
+            return Numbered { n, event };
+        };
+        let forgotten = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        match forgotten.iter().any(|(erased, until)| erased == sid && n <= *until) {
+            true => Numbered { n, event: FeedEvent::Changed { sid: sid.clone() } },
+            false => Numbered { n, event },
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[actix::test]
+    async fn what_was_said_in_an_erased_call_reaches_nobody_any_more() {
+        let feed = Feed::default();
+        let mut late = feed.watch();
+        let said = |sid: &str| FeedEvent::Event {
+            sid: sid.into(),
+            code: "x".into(),
+            detail: serde_json::json!({ "said": format!("words of {sid}") }),
+        };
+        feed.tell(said("CA1"));
+        feed.tell(said("CA2"));
+        feed.forget(&["CA1".into()]);
+        feed.tell(FeedEvent::Started { sid: "CA3".into() });
+        let told =
+            [late.recv().await, late.recv().await, late.recv().await].map(|event| format!("{event:?}"));
+        assert!(!told[0].contains("words") && told[0].contains("Changed"), "{told:?}");
+        assert!(told[1].contains("words of CA2") && told[2].contains("CA3"), "{told:?}");
+        assert!(late.try_recv().is_err());
+    }
 
     #[actix::test]
     async fn events_are_numbered_and_a_slow_watcher_learns_what_it_lost() {

@@ -19,7 +19,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use wire_end::{OwnTcp, WhenItEnds};
+use wire_end::{OwnTls, OwnWire, WhenItEnds};
 
 /// How long an unused connection is kept. Long enough to survive a caller who thinks.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
@@ -43,7 +43,7 @@ pub struct HttpClients {
     pub ws: awc::Client,
 }
 
-/// Why no client could be built.
+/// Why TLS to the vendors cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpSetupError {
     /// The TLS library refuses its own defaults.
@@ -57,59 +57,78 @@ pub enum HttpSetupError {
     NoCertificate,
 }
 
-/// Builds the clients of this thread: HTTP/1.1, compiled-in roots and `extra_ca_pem`, no limit on connections,
-/// no redirects, no time limit of awc's. `connect_timeout` covers name and TCP, and again the TLS handshake.
-pub fn build(extra_ca_pem: Option<&[u8]>, connect_timeout: Duration) -> Result<HttpClients, HttpSetupError> {
-    // awc builds a TLS configuration of its own before it takes ours, and panics without a default provider.
-    // Refused only if one is installed already, which is as good.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let tls = tls_config(extra_ca_pem)?;
-    Ok(HttpClients {
-        http: client(&tls, connect_timeout, WhenItEnds::Fail, false),
-        // A WebSocket has an end of its own, and the reason of a refused handshake is worth keeping.
-        ws: client(&tls, connect_timeout, WhenItEnds::End, true),
-    })
-}
+/// TLS to the vendors: whom it trusts, and the sessions it remembers. One for all threads of the process, so that a
+/// session of one is resumed by another.
+#[derive(Clone, Debug)]
+pub struct VendorTls(Arc<rustls::ClientConfig>);
 
-fn tls_config(extra_ca_pem: Option<&[u8]>) -> Result<Arc<rustls::ClientConfig>, HttpSetupError> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    if let Some(pem) = extra_ca_pem {
-        let mut any = false;
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate?)?;
-            any = true;
+impl VendorTls {
+    /// Trusts the compiled-in roots and the authorities in `extra_ca_pem`.
+    pub fn new(extra_ca_pem: Option<&[u8]>) -> Result<Self, HttpSetupError> {
+        // awc builds a TLS configuration of its own, which is not used, and panics without a default provider.
+        // Refused only if one is installed already, which is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        if let Some(pem) = extra_ca_pem {
+            let mut any = false;
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                roots.add(certificate?)?;
+                any = true;
+            }
+            if !any {
+                return Err(HttpSetupError::NoCertificate);
+            }
         }
-        if !any {
-            return Err(HttpSetupError::NoCertificate);
-        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        // Nothing else on offer: awc's HTTP/2 shares one connection's fate among all requests.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self(Arc::new(config)))
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    // Nothing else on offer: awc's HTTP/2 shares one connection's fate among all requests.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }
 
-fn client(
-    tls: &Arc<rustls::ClientConfig>,
-    connect_timeout: Duration,
-    end: WhenItEnds,
-    keep_refusals: bool,
-) -> awc::Client {
+/// Builds the clients of this thread: HTTP/1.1, no limit on connections, no redirects, no time limit of awc's.
+/// `connect_timeout` covers name, TCP and the TLS handshake together.
+pub fn build(tls: &VendorTls, connect_timeout: Duration) -> HttpClients {
+    HttpClients {
+        http: client(tls, connect_timeout, WhenItEnds::Fail, false),
+        // A WebSocket has an end of its own, and the reason of a refused handshake is worth keeping.
+        ws: client(tls, connect_timeout, WhenItEnds::End, true),
+    }
+}
+
+fn client(tls: &VendorTls, connect_timeout: Duration, end: WhenItEnds, keep_refusals: bool) -> awc::Client {
     let connector = awc::Connector::new()
-        .connector(OwnTcp::new(end))
-        .rustls_0_23(Arc::clone(tls))
+        .connector(OwnWire::new(Arc::clone(&tls.0), end))
         .limit(0)
         .timeout(connect_timeout)
-        .handshake_timeout(connect_timeout)
         .conn_keep_alive(KEEP_ALIVE)
         .conn_lifetime(LIFETIME);
-    let builder = awc::Client::builder().connector(connector).disable_timeout().disable_redirects();
+    let builder =
+        awc::Client::builder().connector(connector).disable_timeout().disable_redirects().wrap(OwnTls);
     if keep_refusals { builder.wrap(KeepRefusals).finish() } else { builder.finish() }
+}
+
+/// The code of a TLS handshake that failed; `None` if it was something else that failed.
+pub(super) fn tls_code(error: &io::Error) -> Option<&'static str> {
+    use rustls::CertificateError as Flaw;
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(flaw)) => Some(match flaw {
+            Flaw::UnknownIssuer => "tls_unknown_issuer",
+            Flaw::NotValidForName | Flaw::NotValidForNameContext { .. } => "tls_wrong_name",
+            Flaw::Expired | Flaw::ExpiredContext { .. } => "tls_expired",
+            Flaw::NotValidYet | Flaw::NotValidYetContext { .. } => "tls_not_yet_valid",
+            _ => "tls_certificate",
+        }),
+        Some(_) => Some("tls"),
+        None if error.kind() == io::ErrorKind::InvalidData => Some("tls"),
+        None => None,
+    }
 }
 
 /// Puts an awc failure into the words that decide what to do about it.
@@ -125,10 +144,10 @@ pub fn map_send_error(vendor: &'static str, error: &SendRequestError) -> Provide
             // awc reports so a connection that ends before the response head.
             ConnectError::Disconnected => (Closed, "disconnected"),
             ConnectError::SslIsNotSupported => (Unreachable, "tls"),
-            ConnectError::Io(error) if error.kind() == io::ErrorKind::InvalidData => (Unreachable, "tls"),
             ConnectError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 (Unreachable, "connection_refused")
             }
+            ConnectError::Io(error) => (Unreachable, tls_code(error).unwrap_or("connect_failed")),
             _ => (Unreachable, "connect_failed"),
         },
         SendRequestError::Send(_) => (Closed, "send_failed"),

@@ -5,6 +5,7 @@ use super::roster::{Admitted, Claimed, Commanded, Limits, Onward, Roster, Roster
 use super::unwritten::Unwritten;
 use crate::call::messages::{CallLeft, EndCall, InjectFault, StaffOrder, StreamEvent};
 use crate::db::{CallOverview, DbError, DbHandle, Write};
+use crate::domain::audit::AuditEvent;
 use crate::domain::call::{CallFacts, EndReason, Outcome};
 use crate::domain::ids::{CallSid, Epoch};
 use crate::domain::time::UnixMillis;
@@ -13,6 +14,7 @@ use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient,
     ResponseActFuture, WrapFuture,
 };
+use serde_json::json;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -68,6 +70,26 @@ impl Registry {
         }
     }
 
+    /// Writes down what has happened to a call, and does what follows.
+    fn follow_up(&mut self, sid: &CallSid, effects: Vec<RosterEffect>) {
+        for event in self.roster.news(sid) {
+            self.note(sid.clone(), event);
+        }
+        self.perform(effects);
+    }
+
+    /// The same where it may have happened to any call.
+    fn follow_up_all(&mut self, effects: Vec<RosterEffect>) {
+        for (sid, event) in self.roster.all_news() {
+            self.note(sid, event);
+        }
+        self.perform(effects);
+    }
+
+    fn note(&mut self, sid: CallSid, event: AuditEvent) {
+        self.unwritten.record(Write::Event { sid, at: unix_now(), event });
+    }
+
     fn perform(&mut self, effects: Vec<RosterEffect>) {
         for effect in effects {
             match effect {
@@ -75,6 +97,7 @@ impl Registry {
                     let sid = facts.sid.clone();
                     self.lines.remove(&sid);
                     tracing::info!(call.id = %sid, reason = %reason, "call ended");
+                    self.note(sid.clone(), AuditEvent::new("call.ended", json!({ "reason": reason })));
                     self.unwritten.record(Write::CallEnded {
                         sid: sid.clone(),
                         at: unix_now(),
@@ -112,7 +135,7 @@ impl Registry {
         let now = unix_now();
         self.unwritten.offer();
         let effects = self.roster.sweep(now);
-        self.perform(effects);
+        self.follow_up_all(effects);
         self.heal(now);
         if self.orphans_due.is_some_and(|due| due <= now) {
             self.orphans_due = None;
@@ -130,7 +153,7 @@ impl Registry {
             tracing::error!(call.id = %sid, "live call without an actor: it waits for its next stream");
             self.lines.remove(&sid);
             let effects = self.roster.died(now, &sid, epoch, &stream);
-            self.perform(effects);
+            self.follow_up(&sid, effects);
         }
     }
 
@@ -146,7 +169,7 @@ impl Registry {
                         // Through the roster, so that a late callback finds it ended.
                         this.roster.adopt(now, call.facts, call.outcome, None);
                         let effects = this.roster.finish(now, &sid, EndReason::Lost);
-                        this.perform(effects);
+                        this.follow_up(&sid, effects);
                     }
                 }
             }
@@ -172,12 +195,13 @@ impl Handler<Admit> for Registry {
     type Result = MessageResult<Admit>;
 
     fn handle(&mut self, Admit(call): Admit, _: &mut Self::Context) -> Self::Result {
+        let sid = call.sid.clone();
         let (admitted, effects) = self.roster.admit(unix_now(), call);
-        self.perform(effects);
         if let Admitted::New(facts) = &admitted {
             tracing::info!(call.id = %facts.sid, caller = %facts.caller, "call admitted");
             self.unwritten.record(Write::CallAdmitted { facts: facts.clone() });
         }
+        self.follow_up(&sid, effects);
         MessageResult(admitted)
     }
 }
@@ -211,8 +235,8 @@ impl Handler<CallStarted> for Registry {
                 return;
             }
         }
-        if self.roster.is_muted(&call.sid) {
-            call.staff.do_send(StaffOrder::Mute(true));
+        if let Some(muted) = self.roster.is_muted(&call.sid) {
+            call.staff.do_send(StaffOrder::Mute(muted));
         }
         self.lines.insert(
             call.sid,
@@ -234,8 +258,17 @@ impl Handler<CallLeft> for Registry {
         if self.lines.get(&left.sid).is_some_and(|l| l.epoch == left.epoch) {
             self.lines.remove(&left.sid);
         }
+        let sid = left.sid.clone();
         let effects = self.roster.left(unix_now(), left);
-        self.perform(effects);
+        self.follow_up(&sid, effects);
+    }
+}
+
+impl Handler<CallerKnown> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, known: CallerKnown, _: &mut Self::Context) {
+        self.roster.known(&known.sid, known.customer);
     }
 }
 
@@ -244,7 +277,7 @@ impl Handler<CallDied> for Registry {
 
     fn handle(&mut self, died: CallDied, _: &mut Self::Context) {
         let effects = self.roster.died(unix_now(), &died.sid, died.epoch, &died.stream);
-        self.perform(effects);
+        self.follow_up(&died.sid, effects);
         if self.roster.standing(&died.sid, died.epoch) == Standing::Gone
             && self.lines.get(&died.sid).is_some_and(|l| l.epoch == died.epoch)
         {
@@ -283,8 +316,9 @@ impl Handler<GoOn> for Registry {
                     }
                 }
             }
+            this.roster.would_ring(&ask.sid, ask.person);
             let (onward, effects) = this.roster.go_on(now, &ask.sid, ask.status, ask.dial);
-            this.perform(effects);
+            this.follow_up(&ask.sid, effects);
             onward
         }))
     }
@@ -300,7 +334,7 @@ impl Handler<StatusCame> for Registry {
     fn handle(&mut self, came: StatusCame, ctx: &mut Self::Context) {
         if self.roster.facts(&came.sid).is_some() || !came.status.is_terminal() {
             let effects = self.roster.status(unix_now(), &came.sid, came.status);
-            self.perform(effects);
+            self.follow_up(&came.sid, effects);
             return;
         }
         // Perhaps a call that an earlier process of ours left open.
@@ -314,7 +348,7 @@ impl Handler<StatusCame> for Registry {
                 Err(error) => tracing::error!(call.id = %came.sid, %error, "unknown call not looked up"),
             }
             let effects = this.roster.status(now, &came.sid, came.status);
-            this.perform(effects);
+            this.follow_up(&came.sid, effects);
         }));
     }
 }
@@ -325,7 +359,7 @@ impl Handler<Finish> for Registry {
     fn handle(&mut self, finish: Finish, _: &mut Self::Context) -> bool {
         let known = self.roster.facts(&finish.sid).is_some();
         let effects = self.roster.finish(unix_now(), &finish.sid, finish.reason);
-        self.perform(effects);
+        self.follow_up(&finish.sid, effects);
         known
     }
 }
@@ -362,22 +396,44 @@ impl Handler<Placed> for Registry {
         if let Some(facts) = self.roster.placed(unix_now(), &placed.admission, &placed.sid) {
             tracing::info!(call.id = %facts.sid, callee = %facts.caller, "call placed");
             self.unwritten.record(Write::CallAdmitted { facts });
+            self.follow_up(&placed.sid, Vec::new());
         }
     }
 }
 
 impl Handler<Command> for Registry {
-    type Result = MessageResult<Command>;
+    type Result = ResponseActFuture<Self, Commanded>;
 
     fn handle(&mut self, Command { sid, order }: Command, _: &mut Self::Context) -> Self::Result {
         // Between its claim and its start a call has nobody who could say anything.
         let deaf = !matches!(order, StaffOrder::Mute(_)) && !self.lines.contains_key(&sid);
-        let (commanded, effects) = self.roster.command(unix_now(), &sid, order);
-        if deaf && effects.iter().any(|effect| matches!(effect, RosterEffect::Tell { .. })) {
-            return MessageResult(Commanded::NotNow { state: "starting" });
+        let named_before = self.roster.named(&sid);
+        let (mut commanded, mut effects) = self.roster.command(unix_now(), &sid, order);
+        let told = effects.iter().position(|effect| matches!(effect, RosterEffect::Tell { .. }));
+        let told = told.map(|at| effects.remove(at));
+        if deaf && told.is_some() {
+            commanded = Commanded::NotNow { state: "starting" };
         }
-        self.perform(effects);
-        MessageResult(commanded)
+        // The call itself knows whether it is too late for it.
+        let asked = match (told, self.lines.get(&sid)) {
+            (Some(RosterEffect::Tell { order, .. }), Some(lines)) => Some(lines.staff.send(order)),
+            _ => None,
+        };
+        self.follow_up(&sid, effects);
+        let answered = async move {
+            match asked {
+                Some(asked) => asked.await.unwrap_or(false),
+                None => true,
+            }
+        };
+        Box::pin(answered.into_actor(self).map(move |taken, this, _| {
+            if taken {
+                return commanded;
+            }
+            // Whoever was to be rung before is still who is rung.
+            this.roster.name(&sid, named_before);
+            Commanded::NotNow { state: "ending" }
+        }))
     }
 }
 
@@ -418,7 +474,7 @@ impl Handler<ShutDown> for Registry {
 
     fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) -> Self::Result {
         let effects = self.roster.release();
-        self.perform(effects);
+        self.follow_up_all(effects);
         let me = ctx.address();
         let gone = async move {
             let deadline = Instant::now() + LEAVE;
@@ -464,7 +520,7 @@ impl Handler<LastWrites> for Registry {
 /// Limits of the roster as configured.
 pub fn limits(config: &crate::config::Config) -> Limits {
     Limits {
-        max_calls: config.server.max_calls,
+        max_calls: config.calls_at_once(),
         reservation: Duration::from_millis(config.twilio.reservation_ms),
         suspend: Duration::from_millis(config.twilio.suspend_ms),
         max_breaks: config.twilio.max_breaks,

@@ -64,6 +64,7 @@ fn new_call(sid: &str) -> NewCall {
         caller: CallerId::Withheld,
         business_number: "+12025550100".into(),
         admission: AdmissionId::from("a1"),
+        unaffordable: false,
     }
 }
 
@@ -125,9 +126,11 @@ impl Handler<InjectFault> for Probe {
 }
 
 impl Handler<StaffOrder> for Probe {
-    type Result = ();
-    fn handle(&mut self, order: StaffOrder, _: &mut Self::Context) {
+    type Result = bool;
+    fn handle(&mut self, order: StaffOrder, _: &mut Self::Context) -> bool {
+        let taken = order != StaffOrder::Say("Too late.".into());
         self.0.send(Told::Staff(order)).unwrap();
+        taken
     }
 }
 
@@ -143,6 +146,26 @@ fn report(sid: &str) -> (CallStarted, mpsc::UnboundedReceiver<Told>) {
         staff: probe.recipient(),
     };
     (report, told)
+}
+
+#[actix::test]
+async fn what_a_call_does_not_do_any_more_is_told_to_whoever_ordered_it() {
+    let mut db = TestDb::open(100);
+    let (registry, _ended) = started(db.handle());
+    claimed(&registry, "CA1").await;
+    let (call, mut told) = report("CA1");
+    registry.send(call).await.unwrap();
+    let order = |text: &str| Command { sid: "CA1".into(), order: StaffOrder::Say(text.into()) };
+    assert_eq!(registry.send(order("In time.")).await.unwrap(), Commanded::Done);
+    assert_eq!(registry.send(order("Too late.")).await.unwrap(), Commanded::NotNow { state: "ending" });
+    let mut said = Vec::new();
+    while said.len() < 2 {
+        if let Told::Staff(StaffOrder::Say(text)) = told.recv().await.unwrap() {
+            said.push(text);
+        }
+    }
+    assert_eq!(said, ["In time.", "Too late."], "the call itself was asked");
+    db.close().await;
 }
 
 #[actix::test]
@@ -218,7 +241,7 @@ async fn a_terminal_status_ends_a_call_that_only_the_database_knows_and_once() {
     registry.send(status(CallStatus::NoAnswer)).await.unwrap();
     assert_eq!(ended.recv().await, Some(("CA1".into(), EndReason::NoAnswer)));
     // Whoever asks afterwards has waited for both.
-    let ask = GoOn { sid: "CA1".into(), status: None, dial: None };
+    let ask = GoOn { sid: "CA1".into(), status: None, dial: None, person: None };
     assert!(matches!(registry.send(ask).await.unwrap(), Onward::HangUp { .. }));
     assert!(ended.try_recv().is_err());
     db.handle().flush().await.unwrap();
@@ -231,7 +254,7 @@ async fn a_terminal_status_ends_a_call_that_only_the_database_knows_and_once() {
 async fn a_caller_is_not_hung_up_on_because_the_database_is_away() {
     let mut db = TestDb::open(100);
     let (registry, _ended) = started(db.handle());
-    let ask = || GoOn { sid: "CA1".into(), status: Some(CallStatus::InProgress), dial: None };
+    let ask = || GoOn { sid: "CA1".into(), status: Some(CallStatus::InProgress), dial: None, person: None };
     assert!(matches!(registry.send(ask()).await.unwrap(), Onward::Unknown));
     db.close().await;
     assert!(matches!(registry.send(ask()).await.unwrap(), Onward::GiveUp));
@@ -254,9 +277,9 @@ async fn ends_that_the_database_refused_are_written_later_and_in_order() {
     registry.roster.adopt(now, facts("CA1", now), Outcome::default(), None);
     let effects = registry.roster.finish(now, &"CA1".into(), EndReason::Silence);
     registry.perform(effects);
-    assert_eq!(registry.unwritten.len(), 3);
+    assert_eq!(registry.unwritten.len(), 4, "with the row of the end");
     registry.unwritten.offer();
-    assert_eq!(registry.unwritten.len(), 3, "still full");
+    assert_eq!(registry.unwritten.len(), 4, "still full");
     drop(release);
     busy.await.unwrap();
     while !registry.unwritten.is_empty() {

@@ -6,9 +6,10 @@ use super::roster::{
 use crate::call::messages::{EndCall, InjectFault, StreamEvent};
 use crate::domain::call::{CallStatus, EndReason};
 use crate::domain::ids::{AdmissionId, CallSid, Epoch, StreamSid};
+use crate::domain::phone::PhoneNumber;
 use actix::{Message, Recipient};
 
-pub use crate::call::messages::StaffOrder;
+pub use crate::call::messages::{CallerKnown, StaffOrder};
 
 /// Lets a call in.
 #[derive(Message)]
@@ -69,6 +70,8 @@ pub struct GoOn {
     pub status: Option<CallStatus>,
     /// How a dial ended, if one did.
     pub dial: Option<DialResult>,
+    /// Who is rung where nobody else is named: the business's own person.
+    pub person: Option<PhoneNumber>,
 }
 
 /// A status callback came.

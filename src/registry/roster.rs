@@ -6,6 +6,7 @@
 
 mod orders;
 mod placed;
+mod trail;
 mod types;
 
 pub use types::{
@@ -15,6 +16,7 @@ pub use types::{
 
 use crate::call::messages::{CallLeft, Departure, NextStep};
 use crate::dialogue::prompt::Outbound;
+use crate::domain::appointment::Customer;
 use crate::domain::call::{CallFacts, CallKind, CallStatus, EndReason, Outcome};
 use crate::domain::ids::{AdmissionId, CallSid, Epoch, StreamSid};
 use crate::domain::phone::PhoneNumber;
@@ -24,6 +26,7 @@ use placed::Placing;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use trail::{Trail, stage_word};
 
 /// How long an actor that was asked to leave may take.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -86,10 +89,15 @@ struct Entry {
     since: UnixMillis,
     /// Why we placed it.
     brief: Option<Arc<Outbound>>,
-    /// Staff want the bot silent.
-    muted: bool,
+    /// Whether staff want the bot silent; not known of a call that was taken over without its state.
+    muted: Option<bool>,
+    /// Who is on the other end, if known.
+    customer: Option<Customer>,
     /// Whom staff want rung next.
     dial_to: Option<PhoneNumber>,
+    /// Who is rung where staff named nobody.
+    person: Option<PhoneNumber>,
+    trail: Trail,
 }
 
 impl Entry {
@@ -105,11 +113,14 @@ impl Entry {
 
     fn keep(&mut self, mut resume: Box<ResumeState>) {
         resume.outcome.transferred = false;
+        // What staff have said since counts.
+        resume.muted = *self.muted.get_or_insert(resume.muted);
         self.resume = Some(resume);
     }
 
     /// Nobody answered: the bot is told, if it does not read its state from the database anyway.
     fn unanswered(&mut self) {
+        self.tell_dial("call.transfer_failed");
         self.outcome.follow_up = true;
         self.dial_to = None;
         if let Some(resume) = &mut self.resume {
@@ -211,11 +222,19 @@ impl Roster {
                 facts: e.facts.clone(),
                 since: e.since,
                 state: stage_word(&e.stage),
-                muted: e.muted,
+                muted: e.muted == Some(true),
+                customer: e.customer.clone(),
             })
             .collect();
         list.sort_by(|a, b| (a.since, a.facts.sid.as_str()).cmp(&(b.since, b.facts.sid.as_str())));
         list
+    }
+
+    /// It is known who is on the other end of a call.
+    pub fn known(&mut self, sid: &CallSid, customer: Customer) {
+        if let Some(entry) = self.calls.get_mut(sid) {
+            entry.customer = Some(customer);
+        }
     }
 
     /// What is known of a call.
@@ -273,6 +292,9 @@ impl Roster {
         if self.closed || self.occupied() >= self.limits.max_calls {
             return (Admitted::Full, Vec::new());
         }
+        if call.unaffordable {
+            return (Admitted::Unaffordable, Vec::new());
+        }
         let facts = CallFacts {
             sid: call.sid,
             admission: call.admission,
@@ -301,11 +323,15 @@ impl Roster {
         let sid = facts.sid.clone();
         self.insert(now, facts, Stage::Suspended { until: now.after(self.limits.suspend) });
         if let Some(entry) = self.calls.get_mut(&sid) {
+            entry.tell_adopted();
             entry.add(outcome);
             if let Some(resume) = resume {
                 entry.add(resume.outcome);
                 entry.breaks = resume.breaks;
+                entry.muted = Some(resume.muted);
                 entry.keep(resume);
+            } else {
+                entry.muted = None;
             }
         }
     }
@@ -324,8 +350,11 @@ impl Roster {
                 ended: None,
                 since: now,
                 brief: None,
-                muted: false,
+                muted: Some(false),
+                customer: None,
                 dial_to: None,
+                person: None,
+                trail: Trail::default(),
             },
         );
     }
@@ -550,6 +579,9 @@ impl Roster {
     /// A person was reached, whatever we thought of the call.
     fn bridged(&mut self, now: UnixMillis, sid: &CallSid) -> Vec<RosterEffect> {
         let Some(entry) = self.calls.get_mut(sid) else { return Vec::new() };
+        if !entry.bridged {
+            entry.tell_dial("call.transferred");
+        }
         entry.bridged = entry.bridged || entry.ended.is_none();
         if let Stage::Leaving { reason, .. } = &mut entry.stage {
             *reason = EndReason::Transferred;
@@ -649,19 +681,6 @@ impl Roster {
         entry.resume = None;
         entry.outcome.transferred = entry.bridged;
         vec![RosterEffect::Ended { facts: entry.facts.clone(), reason, outcome: entry.outcome }]
-    }
-}
-
-fn stage_word(stage: &Stage) -> &'static str {
-    match stage {
-        Stage::Placed { .. } => "ringing",
-        Stage::Reserved { .. } => "reserved",
-        Stage::Live { .. } => "live",
-        Stage::Suspended { .. } => "suspended",
-        Stage::Decided { .. } => "leaving",
-        Stage::Dialling { .. } => "transferring",
-        Stage::Leaving { .. } => "ending",
-        Stage::Ended { .. } => "ended",
     }
 }
 

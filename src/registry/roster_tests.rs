@@ -23,6 +23,7 @@ fn new_call(sid: &str) -> NewCall {
         caller: CallerId::Withheld,
         business_number: "+12025550100".into(),
         admission: AdmissionId::from("a1"),
+        unaffordable: false,
     }
 }
 
@@ -60,6 +61,23 @@ fn ends(effects: &[RosterEffect]) -> Vec<EndReason> {
             RosterEffect::Ask { .. } | RosterEffect::Tell { .. } | RosterEffect::Evict { .. } => None,
         })
         .collect()
+}
+
+#[test]
+fn whoever_is_known_to_be_on_a_call_is_listed_with_it() {
+    let mut roster = live();
+    assert_eq!(roster.list()[0].customer, None);
+    let maria = crate::domain::appointment::Customer {
+        id: 7,
+        name: Some("Maria".into()),
+        phone: None,
+        email: None,
+        notes: None,
+    };
+    roster.known(&"CA1".into(), maria.clone());
+    roster.known(&"CA9".into(), maria.clone());
+    assert_eq!(roster.list().len(), 1);
+    assert_eq!(roster.list()[0].customer, Some(maria));
 }
 
 #[test]
@@ -513,6 +531,59 @@ proptest! {
     }
 }
 
+// --- the audit trail ----------------------------------------------------------------------------------------------
+
+fn news(roster: &mut Roster) -> Vec<String> {
+    roster.news(&"CA1".into()).into_iter().map(|event| format!("{} {}", event.code, event.detail)).collect()
+}
+
+#[test]
+fn every_change_of_a_calls_standing_is_told_once() {
+    let mut roster = Roster::new(LIMITS);
+    let sid: CallSid = "CA1".into();
+    roster.would_ring(&sid, None);
+    assert!(news(&mut roster).is_empty(), "there is no such call");
+    roster.admit(now(0), new_call("CA1"));
+    let told = news(&mut roster);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("call.admitted "), "{told:?}");
+    assert!(matches!(claim(&mut roster, 1, 1), Claimed::Granted { .. }));
+    assert!(news(&mut roster).is_empty(), "the call's own actor tells of its start");
+    roster.left(now(2), left("CA1", 1, Departure::Broke));
+    assert_eq!(news(&mut roster), ["call.suspended {\"breaks\":1}"]);
+    assert!(news(&mut roster).is_empty(), "once");
+    roster.go_on(now(3), &sid, None, None);
+    assert_eq!(news(&mut roster), ["call.reserved {\"breaks\":1,\"epoch\":2}"]);
+    claim(&mut roster, 4, 2);
+    let dial = Departure::Decided { next: NextStep::Dial { say: None }, reason: None };
+    roster.left(now(5), left("CA1", 2, dial));
+    assert_eq!(news(&mut roster), ["call.leaving {\"next\":\"dial\"}"]);
+    roster.would_ring(&sid, PhoneNumber::from_e164("+12025550188").ok());
+    for _ in 0..2 {
+        roster.go_on(now(6), &sid, None, None);
+    }
+    assert_eq!(news(&mut roster), ["call.dialling {\"to\":\"+12025550188\"}"]);
+    for _ in 0..2 {
+        roster.go_on(now(7), &sid, None, Some(DialResult::Bridged));
+    }
+    assert_eq!(news(&mut roster), ["call.transferred {\"to\":\"+12025550188\"}"]);
+    // One whom staff name, who does not answer.
+    let mut roster = live();
+    let _ = news(&mut roster);
+    let to = PhoneNumber::from_e164("+12025550177").ok();
+    roster.would_ring(&sid, PhoneNumber::from_e164("+12025550188").ok());
+    roster.command(now(5), &sid, StaffOrder::Transfer { to });
+    let dial = Departure::Decided { next: NextStep::Dial { say: None }, reason: None };
+    roster.left(now(6), left("CA1", 1, dial));
+    roster.go_on(now(7), &sid, None, None);
+    roster.go_on(now(8), &sid, None, Some(DialResult::Unanswered));
+    let told = news(&mut roster);
+    assert_eq!(told[0], "call.transfer_failed {\"to\":\"+12025550177\"}", "{told:?}");
+    assert!(told[1].starts_with("call.reserved "), "{told:?}");
+    roster.finish(now(9), &sid, EndReason::Ended);
+    assert!(news(&mut roster).is_empty(), "the end is told with its reason by whoever writes it");
+}
+
 // --- staff and calls that we place --------------------------------------------------------------------------------
 
 fn command(roster: &mut Roster, order: StaffOrder) -> (Commanded, Vec<RosterEffect>) {
@@ -554,9 +625,29 @@ fn silence_lasts_over_a_broken_stream() {
     let mut roster = live();
     command(&mut roster, StaffOrder::Mute(true));
     roster.left(now(6), left("CA1", 1, Departure::Broke));
-    assert!(roster.is_muted(&"CA1".into()) && roster.list()[0].muted);
+    assert!(roster.is_muted(&"CA1".into()) == Some(true) && roster.list()[0].muted);
     assert_eq!(command(&mut roster, StaffOrder::Mute(false)).0, Commanded::Done);
     assert!(!roster.list()[0].muted);
+}
+
+#[test]
+fn silence_is_known_to_whoever_takes_the_call_over() {
+    let state = |muted| Some(Box::new(ResumeState { muted, ..ResumeState::default() }));
+    let facts = live().facts(&"CA1".into()).unwrap().clone();
+    for (resume, known) in [(state(true), Some(true)), (state(false), Some(false)), (None, None)] {
+        let mut roster = Roster::new(LIMITS);
+        roster.adopt(now(0), facts.clone(), Outcome::default(), resume);
+        assert_eq!(roster.is_muted(&"CA1".into()), known);
+        assert_eq!(roster.list()[0].muted, known == Some(true));
+        // Between two streams: the next owner hears of it, by us and by its state.
+        assert_eq!(command(&mut roster, StaffOrder::Mute(known != Some(true))).0, Commanded::Done);
+        assert_eq!(roster.is_muted(&"CA1".into()), Some(known != Some(true)));
+        let (onward, _) = roster.go_on(now(1), &"CA1".into(), None, None);
+        let Onward::Reconnect(facts) = onward else { panic!("{onward:?}") };
+        let claimed = roster.claim(now(2), &"CA1".into(), &facts.admission, facts.epoch, &"MZ9".into());
+        let Claimed::Granted { resume, .. } = claimed else { panic!("{claimed:?}") };
+        assert_eq!(resume.map(|resume| resume.muted), known.map(|known| !known));
+    }
 }
 
 #[test]

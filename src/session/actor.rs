@@ -16,6 +16,7 @@ use crate::observe::clock::unix_now;
 use crate::registry::messages::{CallDied, CallStarted, ClaimStream};
 use crate::registry::roster::Claimed;
 use crate::registry::token::Claims;
+use crate::session::pace::{Gate, Present};
 use crate::session::services::Services;
 use crate::twilio::stream::{FrameError, StartInfo, StreamMessage, StreamWriter, Track, decode_payload};
 use actix::{
@@ -29,9 +30,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Twilio sends 50 frames a second, silence included: this long without one means the peer is gone.
-const SILENT_PEER: Duration = Duration::from_secs(10);
-/// How often that is looked at.
+/// How often it is looked at whether the peer has gone silent.
 const PULSE: Duration = Duration::from_secs(2);
 /// How long the peer's close is waited for after ours. Twilio goes on with the call when the connection is gone, so
 /// this is silence for the caller.
@@ -70,6 +69,9 @@ pub struct StreamSession {
     door: Door,
     machine: StreamMachine,
     frames: Option<Frames>,
+    gate: Rc<Gate>,
+    /// Counted on its thread once it carries a call.
+    present: Option<Present>,
     media: Option<Rc<Media>>,
     call: Option<Addr<CallActor>>,
     writer: Option<StreamWriter>,
@@ -93,13 +95,15 @@ pub struct StreamSession {
 
 impl StreamSession {
     /// A session on an accepted socket.
-    pub fn new(services: Rc<Services>, door: Door, payload: Payload) -> Self {
+    pub fn new(services: Rc<Services>, door: Door, gate: Rc<Gate>, payload: Payload) -> Self {
         let voice_limit_ms = services.config.call.barge_in_voice_ms;
         Self {
             services,
             door,
             machine: StreamMachine::default(),
             frames: Some(Frames::new(payload)),
+            gate,
+            present: None,
             media: None,
             call: None,
             writer: None,
@@ -190,6 +194,7 @@ impl StreamSession {
         let Some(media) = &self.media else { return };
         let sound = self.vad.on_frame(&self.audio);
         media.hear(&self.audio, sound);
+        self.services.pace.hold(&self.gate, media.patience());
         if !sound.voiced {
             self.voice_told = false;
         } else if !self.voice_told
@@ -242,6 +247,8 @@ impl StreamSession {
     }
 
     fn detach(&mut self) {
+        self.gate.open();
+        self.present = None;
         if let Some(media) = self.media.take() {
             media.set_waker(None);
         }
@@ -323,6 +330,7 @@ impl StreamSession {
         let lines = CallLines {
             stream: ctx.address().recipient(),
             registry: registry.clone().recipient(),
+            known: registry.clone().recipient(),
             died: Box::new(move || registry.do_send(dead)),
         };
         tracing::info!(call.id = %sid, stream.id = %stream_sid, "stream started");
@@ -338,6 +346,7 @@ impl StreamSession {
         self.writer = Some(StreamWriter::new(&stream_sid));
         self.call = Some(call);
         self.media = Some(media);
+        self.present = Some(self.services.pace.enter());
         self.step(Input::Granted, ctx);
         let early = std::mem::take(&mut self.early);
         if let Some(media) = &self.media
@@ -387,7 +396,7 @@ impl StreamSession {
     }
 
     fn pulse(&mut self, ctx: &mut ws::WebsocketContext<Self>) {
-        if self.last_frame.elapsed() >= SILENT_PEER {
+        if self.last_frame.elapsed() >= Duration::from_millis(self.services.config.twilio.silent_ms) {
             self.step(Input::Silent, ctx);
         }
     }
@@ -434,7 +443,6 @@ impl Actor for StreamSession {
 impl StreamHandler<Result<Frame, ProtocolError>> for StreamSession {
     fn handle(&mut self, frame: Result<Frame, ProtocolError>, ctx: &mut Self::Context) {
         self.last_frame = Instant::now();
-        self.services.pace.frame();
         if self.machine.is_closed() {
             if matches!(frame, Ok(Frame::Close(_)) | Err(_)) {
                 ctx.stop();

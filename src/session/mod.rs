@@ -1,6 +1,7 @@
 //! Our end of one Media Stream: the WebSocket actor and its state machine.
 
 pub mod actor;
+pub mod gated;
 pub mod live;
 pub mod machine;
 pub mod pace;
@@ -25,7 +26,8 @@ pub fn open(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let session = actor::StreamSession::new(services, door, payload);
+    let gate = request.conn_data::<Rc<pace::Gate>>().cloned().unwrap_or_default();
+    let session = actor::StreamSession::new(services, door, gate, payload);
     // The library reads nothing: our own reader does, with back-pressure.
     let nothing = stream::pending::<Result<Bytes, PayloadError>>();
     WsResponseBuilder::new(session, request, nothing).start()

@@ -1,7 +1,7 @@
 //! What the sessions and routes of one worker thread share.
 
 use crate::call::services::CallServices;
-use crate::db::Write;
+use crate::db::{DbError, Write};
 use crate::domain::staff::{StaffAction, Who};
 use crate::jobs::runner::JobRunner;
 use crate::observe::clock::unix_now;
@@ -18,7 +18,17 @@ use actix::Addr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a place in the database's queue is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often one is asked for.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// What was done is not in the staff's audit trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it was done, but could not be written to the audit trail")]
+pub struct NotNoted;
 
 /// What the sessions and routes of one worker thread share. Reads as the calls' own services too.
 #[derive(Clone)]
@@ -39,6 +49,8 @@ pub struct Services {
     pub address: PublicAddress,
     /// Said to a caller for whom there is no room.
     pub busy_words: String,
+    /// Said to a caller for whose call there is no money left today.
+    pub spent_words: String,
     /// What was recorded.
     pub recordings: Store,
     /// When the server started.
@@ -52,11 +64,28 @@ pub struct Services {
 }
 
 impl Services {
-    /// Appends to the staff's audit trail. It is written in order, after what was queued before.
-    pub fn staff_log(&self, who: &Who, action: &'static str, target: String, detail: serde_json::Value) {
+    /// Appends to the staff's audit trail and waits until that stands: nobody is told of something that was done before
+    /// it is written who did it.
+    pub async fn staff_log(
+        &self,
+        who: &Who,
+        action: &'static str,
+        target: String,
+        detail: serde_json::Value,
+    ) -> Result<(), NotNoted> {
+        let at = unix_now();
         let action = Box::new(StaffAction { who: who.clone(), action, target, detail });
-        if let Err(error) = self.db.record(Write::StaffAction { at: unix_now(), action }) {
-            tracing::error!(%error, who.name, "a staff action is missing from the audit trail");
+        let patient_until = Instant::now() + PATIENCE;
+        loop {
+            match self.db.write(Write::StaffAction { at, action: action.clone() }).await {
+                Ok(()) => return Ok(()),
+                Err(DbError::Full) if Instant::now() < patient_until => tokio::time::sleep(AGAIN).await,
+                Err(error) => {
+                    let (who, what, target) = (&action.who.name, action.action, &action.target);
+                    tracing::error!(%error, who, what, target, "a staff action is missing from the audit trail");
+                    return Err(NotNoted);
+                }
+            }
         }
     }
 }

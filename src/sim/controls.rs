@@ -84,8 +84,14 @@ pub struct Stats {
     pub openai: ServiceStats,
     /// Twilio's REST API.
     pub twilio: ServiceStats,
+    /// The object store.
+    pub s3: ServiceStats,
     /// The latest the simulator's own timer has come, in microseconds: its lag.
     pub worst_lag_us: u64,
+    /// TLS handshakes from the beginning.
+    pub tls_full: u64,
+    /// TLS handshakes that took up a session from before.
+    pub tls_resumed: u64,
     /// Violations in all, also those no longer kept.
     pub violation_count: u64,
     /// Rules broken by clients.
@@ -95,13 +101,15 @@ pub struct Stats {
 #[derive(Debug)]
 struct Core {
     rules: Mutex<Vec<FaultRule>>,
-    counters: [Counters; 5],
-    cuts: [watch::Sender<u64>; 5],
+    counters: [Counters; Service::ALL.len()],
+    cuts: [watch::Sender<u64>; Service::ALL.len()],
     violations: Mutex<Vec<Violation>>,
     violation_count: AtomicU64,
     seen: Mutex<VecDeque<Seen>>,
     keep_seen: usize,
     worst_lag_us: AtomicU64,
+    tls_full: AtomicU64,
+    tls_resumed: AtomicU64,
 }
 
 /// The handle to a running simulator's faults and counters. Cheap to clone; may be sent anywhere.
@@ -135,6 +143,8 @@ impl Controls {
                 seen: Mutex::default(),
                 keep_seen,
                 worst_lag_us: AtomicU64::new(0),
+                tls_full: AtomicU64::new(0),
+                tls_resumed: AtomicU64::new(0),
             }),
         }
     }
@@ -142,6 +152,11 @@ impl Controls {
     /// Adds a fault.
     pub fn add(&self, rule: FaultRule) {
         lock(&self.core.rules).push(rule);
+    }
+
+    /// Puts these faults in the place of all there are, between two requests.
+    pub fn set(&self, rules: Vec<FaultRule>) {
+        *lock(&self.core.rules) = rules;
     }
 
     /// Takes all faults away. Answers already struck stay so.
@@ -290,6 +305,12 @@ impl Controls {
         self.core.worst_lag_us.fetch_max(us, Ordering::Relaxed);
     }
 
+    /// Counts a TLS handshake.
+    pub(crate) fn shook_hands(&self, resumed: bool) {
+        let count = if resumed { &self.core.tls_resumed } else { &self.core.tls_full };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Starts the measurement of the lag anew.
     pub fn reset_lag(&self) {
         self.core.worst_lag_us.store(0, Ordering::Relaxed);
@@ -324,7 +345,10 @@ impl Controls {
             elevenlabs: self.service(Service::Elevenlabs),
             openai: self.service(Service::Openai),
             twilio: self.service(Service::Twilio),
+            s3: self.service(Service::S3),
             worst_lag_us: self.core.worst_lag_us.load(Ordering::Relaxed),
+            tls_full: self.core.tls_full.load(Ordering::Relaxed),
+            tls_resumed: self.core.tls_resumed.load(Ordering::Relaxed),
             violation_count: self.core.violation_count.load(Ordering::Relaxed),
             violations: self.violations(),
         }

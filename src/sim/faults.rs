@@ -19,12 +19,14 @@ pub enum Service {
     Openai,
     /// Twilio's REST API.
     Twilio,
+    /// The object store.
+    S3,
 }
 
 impl Service {
     /// All of them, in the order of the counters.
-    pub const ALL: [Self; 5] =
-        [Self::DeepgramListen, Self::DeepgramSpeak, Self::Elevenlabs, Self::Openai, Self::Twilio];
+    pub const ALL: [Self; 6] =
+        [Self::DeepgramListen, Self::DeepgramSpeak, Self::Elevenlabs, Self::Openai, Self::Twilio, Self::S3];
 
     pub(super) const fn index(self) -> usize {
         match self {
@@ -33,6 +35,7 @@ impl Service {
             Self::Elevenlabs => 2,
             Self::Openai => 3,
             Self::Twilio => 4,
+            Self::S3 => 5,
         }
     }
 }
@@ -41,7 +44,7 @@ impl Service {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct After {
-    /// Bytes: of audio received on `/v1/listen`, of body sent elsewhere.
+    /// Bytes: of audio received on `/v1/listen`, of an object received by the object store, of body sent elsewhere.
     pub bytes: Option<u64>,
     /// Messages sent: WebSocket messages, server-sent events, audio chunks.
     pub messages: Option<u64>,

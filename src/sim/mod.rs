@@ -1,5 +1,6 @@
 //! The simulator: the vendors' protocols on loopback, and a caller who rings.
 
+pub mod authority;
 pub mod caller;
 pub mod controls;
 pub mod faults;

@@ -12,11 +12,14 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Read at once, bytes.
 pub const PIECE: usize = 256 * 1024;
 /// What stands behind a file's name for its waveform.
 const PEAKS: &str = ".peaks.json";
+/// The file that names the folder.
+const PLACE: &str = ".place";
 
 /// What can go wrong with recordings.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +36,31 @@ pub enum StoreError {
     /// The object store says no.
     #[error("the object store: {0}")]
     Remote(#[from] object_store::Error),
+    /// The object store took less than it was given, or something else.
+    #[error("the object store has {there} bytes of {here}")]
+    Incomplete {
+        /// Bytes here.
+        here: u64,
+        /// Bytes there.
+        there: u64,
+    },
     /// The work was stopped.
     #[error("the work was stopped")]
     Stopped,
+}
+
+impl StoreError {
+    /// Stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotThere => "recordings.not_there",
+            Self::NoRemote => "recordings.no_store",
+            Self::Io(_) => "recordings.disk",
+            Self::Remote(_) => "recordings.store",
+            Self::Incomplete { .. } => "recordings.incomplete",
+            Self::Stopped => "recordings.stopped",
+        }
+    }
 }
 
 /// An object store, and the prefix of our keys in it.
@@ -43,6 +68,8 @@ pub enum StoreError {
 struct Remote {
     store: Arc<dyn ObjectStore>,
     prefix: String,
+    /// One upload at a time: each is held in memory, whole.
+    uploads: Arc<Semaphore>,
 }
 
 impl Remote {
@@ -77,7 +104,8 @@ impl Store {
         let remote = match config.bucket() {
             Some((bucket, prefix)) => {
                 let prefix = prefix.trim_matches('/').to_owned();
-                Some(Remote { store: connect(config, bucket)?, prefix })
+                let uploads = Arc::new(Semaphore::new(1));
+                Some(Remote { store: connect(config, bucket)?, prefix, uploads })
             }
             None => None,
         };
@@ -86,8 +114,9 @@ impl Store {
 
     /// The same over any object store.
     #[cfg(test)]
-    fn over(folder: &Path, store: Arc<dyn ObjectStore>) -> Self {
-        Self { folder: folder.to_owned(), remote: Some(Remote { store, prefix: "calls".into() }) }
+    pub(crate) fn over(folder: &Path, store: Arc<dyn ObjectStore>) -> Self {
+        let uploads = Arc::new(Semaphore::new(1));
+        Self { folder: folder.to_owned(), remote: Some(Remote { store, prefix: "calls".into(), uploads }) }
     }
 
     /// Whether recordings go to an object store.
@@ -123,13 +152,42 @@ impl Store {
         }
     }
 
-    /// Puts a complete recording into the object store. The file here stays, until [`Store::forget_local`].
+    /// Names the disk on which recordings wait for their upload: a file in the folder, made where there is none. Blocks.
+    pub fn place(&self) -> io::Result<String> {
+        std::fs::create_dir_all(&self.folder)?;
+        let file = self.folder.join(PLACE);
+        let new = self.folder.join(format!("{PLACE}.{:032x}", rand::random::<u128>()));
+        if !file.exists() {
+            // Written before it has its name: another process reads it whole.
+            std::fs::write(&new, format!("{:032x}", rand::random::<u128>()))?;
+            let linked = std::fs::hard_link(&new, &file);
+            remove(&new)?;
+            match linked {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(std::fs::read_to_string(file)?.trim().to_owned())
+    }
+
+    /// Whether the file of a recording lies here.
+    pub async fn is_here(&self, location: &str) -> bool {
+        let Ok(path) = self.file(location) else { return false };
+        blocking(move || Ok(path.exists())).await.unwrap_or(false)
+    }
+
+    /// Puts a complete recording into the object store, in one piece: there is all of it or nothing. The file here stays,
+    /// until [`Store::forget_local`].
     pub async fn upload(&self, location: &str) -> Result<(), StoreError> {
         let remote = self.remote.clone().ok_or(StoreError::NoRemote)?;
+        let _alone = remote.uploads.acquire().await.map_err(|_| StoreError::Stopped)?;
         let path = self.file(location)?;
         let bytes = blocking(move || std::fs::read(path)).await?;
-        remote.store.put(&remote.key(location), Bytes::from(bytes).into()).await?;
-        Ok(())
+        let (key, here) = (remote.key(location), bytes.len() as u64);
+        remote.store.put(&key, Bytes::from(bytes).into()).await?;
+        // What is deleted here must be there.
+        let there = remote.store.head(&key).await?.size;
+        if there == here { Ok(()) } else { Err(StoreError::Incomplete { here, there }) }
     }
 
     /// Deletes the file here of a recording that was uploaded.
@@ -258,9 +316,22 @@ async fn blocking<T: Send + 'static>(
 
 #[cfg(feature = "s3")]
 fn connect(config: &RecordingConfig, bucket: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    use object_store::{BackoffConfig, ClientOptions, RetryConfig};
     use secrecy::ExposeSecret as _;
-    let mut builder =
-        object_store::aws::AmazonS3Builder::new().with_bucket_name(bucket).with_region(&config.s3_region);
+    use std::time::Duration;
+    // Somebody waits for what is read, and what is uploaded is a job, which is patient by itself.
+    let backoff = BackoffConfig { init_backoff: Duration::from_millis(100), ..BackoffConfig::default() };
+    let retry = RetryConfig { backoff, max_retries: 2, retry_timeout: Duration::from_secs(10) };
+    let limits = ClientOptions::new()
+        .with_connect_timeout(Duration::from_secs(5))
+        .with_timeout(Duration::from_secs(config.s3_timeout_s));
+    let mut builder = object_store::aws::AmazonS3Builder::new()
+        .with_bucket_name(bucket)
+        .with_region(&config.s3_region)
+        .with_retry(retry)
+        .with_client_options(limits)
+        // One object at a time, which every store understands.
+        .with_disable_bulk_delete(true);
     if let Some(address) = &config.s3_base_url {
         builder = builder.with_endpoint(address).with_allow_http(address.starts_with("http://"));
     }
@@ -355,6 +426,20 @@ mod tests {
         // One of a file that has grown since is made anew.
         std::fs::write(&kept, "{\"bytes\":5}").unwrap();
         assert_eq!(store.peaks(&recording).await.unwrap(), json);
+    }
+
+    #[actix::test]
+    async fn a_folder_keeps_its_name() {
+        let (folder, _) = stored();
+        let store = Store::over(&folder.0, Arc::new(InMemory::new()));
+        let names: Vec<_> = std::thread::scope(|scope| {
+            let ask = (0..4).map(|_| scope.spawn(|| store.place().unwrap())).collect::<Vec<_>>();
+            ask.into_iter().map(|asked| asked.join().unwrap()).collect()
+        });
+        assert!(names.iter().all(|name| *name == names[0] && name.len() == 32), "{names:?}");
+        assert_eq!(store.place().unwrap(), names[0]);
+        let files = std::fs::read_dir(&folder.0).unwrap().flatten().filter(|f| f.path().is_file()).count();
+        assert_eq!(files, 1, "nothing else is left");
     }
 
     #[actix::test]

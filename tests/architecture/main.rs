@@ -9,6 +9,8 @@ mod source;
 
 #[cfg(test)]
 mod checks;
+#[cfg(test)]
+mod routes;
 
 use source::{Source, reached, read_sources};
 use std::collections::BTreeSet;

@@ -6,33 +6,48 @@
 mod page;
 mod screens;
 mod stories;
+mod troubles;
 
 use crate::support::Desk;
 use frontdesk::config::Config;
+use frontdesk::db::DbHandle;
 use frontdesk::domain::staff::Role;
 use page::Page;
 use std::path::Path;
-use tokio::sync::{Mutex, MutexGuard};
+use std::sync::OnceLock;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The one who signs in.
 const NAME: &str = "ada";
 const PASSWORD: &str = "correct horse battery";
 
-/// Browsers take turns: several at once would slow down the calls of other tests.
-async fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::const_new(());
-    ONE.lock().await
+/// A few pages are open at once, in one browser: more would slow down the calls of other tests.
+async fn turn() -> SemaphorePermit<'static> {
+    static TURNS: Semaphore = Semaphore::const_new(4);
+    TURNS.acquire().await.expect("never closed")
 }
 
 /// Adds an administrator.
 async fn hire(desk: &Desk) {
+    hire_with(desk.db(), false).await;
+}
+
+async fn hire_at(db: &DbHandle) {
+    hire_with(db, false).await;
+}
+
+/// With a password of their own, or with one that was made for them.
+async fn hire_with(db: &DbHandle, one_time: bool) {
+    // Slow to make, as it should be: once for all tests.
+    static HASH: OnceLock<String> = OnceLock::new();
     let hash = actix_web::web::block(|| {
-        frontdesk::api::secret::hash_password(&secrecy::SecretString::from(PASSWORD)).expect("hashed")
+        let make = || frontdesk::api::secret::hash_password(&secrecy::SecretString::from(PASSWORD));
+        HASH.get_or_init(|| make().expect("hashed")).clone()
     })
     .await
     .unwrap();
     let now = frontdesk::observe::clock::unix_now();
-    desk.db().add_user(NAME.into(), hash, Role::Admin, false, now).await.unwrap().expect("a new name");
+    db.add_user(NAME.into(), hash, Role::Admin, one_time, now).await.unwrap().expect("a new name");
 }
 
 /// Has calls recorded, beside the test's database.
@@ -43,15 +58,18 @@ fn record(config: &mut Config) {
 }
 
 /// Does something in a browser, away from this thread: the calls of the test go on meanwhile.
-fn browse(desk: &Desk, work: impl FnOnce(&str) + Send + 'static) -> impl Future<Output = ()> {
-    let base = desk.stack().base_url.clone();
+fn browse<W: FnOnce(&str) + Send + 'static>(desk: &Desk, work: W) -> impl Future<Output = ()> + use<W> {
+    browse_at(desk.stack().base_url.clone(), work)
+}
+
+fn browse_at<W: FnOnce(&str) + Send + 'static>(base: String, work: W) -> impl Future<Output = ()> + use<W> {
     let done = actix_web::web::block(move || work(&base));
     async { done.await.expect("the browser's side did not fail") }
 }
 
-/// A browser in which somebody is signed in.
+/// A page on which somebody is signed in.
 fn signed_in(base: &str) -> Page {
-    let page = Page::open(base, None);
+    let page = Page::open(base);
     page.sign_in(NAME, PASSWORD);
     page
 }

@@ -1,22 +1,40 @@
 //! What staff do to calls while they happen, and calls that they place.
 
+use crate::support::database::on_both;
 use crate::support::{Desk, barbershop};
 use awc::http::{Method, StatusCode};
 use bytes::Bytes;
 use frontdesk::api::secret::fingerprint;
+use frontdesk::db::Write;
 use frontdesk::domain::call::{CallKind, CallStatus, Direction, EndReason};
 use frontdesk::domain::ids::CallSid;
 use frontdesk::domain::staff::Scope;
 use frontdesk::domain::time::UnixMillis;
+use frontdesk::domain::usage::{Item, Used};
 use frontdesk::sim::caller::callee::{Reaction, Rung, ring};
 use frontdesk::sim::caller::run_call;
-use frontdesk::sim::faults::Service;
+use frontdesk::sim::faults::{Fault, FaultRule, Service};
 use frontdesk::sim::script::Script;
 use frontdesk::sim::vendors::VendorsConfig;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::timeout;
+
+on_both!(
+    staff_watch_a_call_and_take_part_in_it,
+    staff_put_a_caller_through_to_whom_they_name,
+    a_watcher_is_told_what_it_cannot_know_and_when_to_go,
+    a_placed_call_says_why_it_was_placed,
+    nobody_answers_and_ceilings_hold,
+    a_changed_profile_is_heard_in_the_next_call,
+    a_changed_setting_holds_for_the_next_call,
+    a_browser_calls_with_a_token_of_its_own,
+    a_stream_ends_with_the_right_to_it_and_nobody_takes_all_of_them,
+    a_live_call_shows_who_it_is_as_soon_as_that_is_known,
+    nothing_is_placed_once_the_day_or_the_number_has_cost_what_it_may,
+    a_placed_call_that_comes_to_nothing_ends_as_twilio_says,
+);
 
 /// Longer than anything here may take.
 const LONG: Duration = Duration::from_secs(30);
@@ -133,7 +151,6 @@ fn is_turn(data: &Value, speaker: &str, words: &str) -> bool {
     data["speaker"] == speaker && data["heard"].as_str().is_some_and(|heard| heard.contains(words))
 }
 
-#[actix::test]
 async fn staff_watch_a_call_and_take_part_in_it() {
     let desk = Desk::open().await;
     let staff = Staff::of(&desk, Scope::Call).await;
@@ -206,6 +223,120 @@ async fn staff_watch_a_call_and_take_part_in_it() {
 }
 
 #[actix::test]
+async fn what_is_ordered_during_the_goodbye_is_refused() {
+    let desk = Desk::open().await;
+    let staff = Staff::of(&desk, Scope::Call).await;
+    let mut events = staff.watch(None).await;
+    let caller = desk.stack().caller();
+    let talk =
+        script("name = \"let go\"\n[[step]]\nwait_for = \"greeting\"\n[[step]]\nexpect_end = \"hangup\"\n");
+    let call = actix_rt::spawn(async move { run_call(&caller, &talk).await });
+    let began = events.wait("call", |data| data["state"] == "live").await;
+    let sid = began["call_sid"].as_str().unwrap().to_owned();
+    events.wait("turn", |turn| is_turn(turn, "bot", "Corner Cut")).await;
+    staff.order(&sid, "end", json!({ "goodbye": true })).await;
+    for (what, body) in [
+        ("say", json!({ "text": "One more thing." })),
+        ("mute", json!({ "muted": true })),
+        ("transfer", json!({ "number": "+12025550188" })),
+    ] {
+        let (status, problem) = staff.post(&format!("/api/live/{sid}/{what}"), body).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{what}: {problem}");
+    }
+    staff.order(&sid, "end", json!({ "goodbye": true })).await;
+    let call = desk.after(call.await.unwrap()).await;
+    assert_eq!(call.overview.end_reason, Some(EndReason::Ended));
+    assert!(
+        !call.events.iter().any(|code| code == "staff.say" || code == "staff.transfer"),
+        "{:?}",
+        call.events
+    );
+    desk.close().await;
+}
+
+async fn a_stream_ends_with_the_right_to_it_and_nobody_takes_all_of_them() {
+    let desk = Desk::with(barbershop(), VendorsConfig::default(), |config| {
+        config.limits.stream_pulse_s = 1;
+        config.limits.streams_each = 2;
+    })
+    .await;
+    let staff = Staff::of(&desk, Scope::Read).await;
+    let other = Staff::of(&desk, Scope::Read).await;
+    let (mut one, two) = (staff.watch(None).await, staff.watch(None).await);
+    let refused = staff.request(Method::GET, "/api/stream").send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers().contains_key("retry-after"));
+    let mut others = other.watch(None).await;
+    drop(two);
+    // The place of one that is gone is free once the server has noticed.
+    let again = async {
+        while staff.request(Method::GET, "/api/stream").send().await.unwrap().status() != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(LONG, again).await.expect("a place is free again");
+    let keys = desk.db().api_keys(None, 10).await.unwrap();
+    let revoked = keys.last().unwrap().id;
+    assert!(desk.db().revoke_key(revoked, UnixMillis(2)).await.unwrap());
+    let (_, event, data) = one.next().await.expect("it is told");
+    assert_eq!((event.as_str(), &data["reason"]), ("closing", &json!("signed_out")));
+    assert!(one.next().await.is_none());
+    desk.stack().server.feed.close();
+    assert_eq!(others.next().await.unwrap().2, json!({}), "another key's goes on until the server stops");
+    desk.close().await;
+}
+
+async fn a_live_call_shows_who_it_is_as_soon_as_that_is_known() {
+    for desk in Desk::each(&barbershop(), |_| {}).await {
+        let staff = Staff::of(&desk, Scope::Call).await;
+        let maria = json!({ "name": "Maria Alvarez", "phone": "+12025550143" });
+        let (_, maria) = staff.post("/api/customers", maria).await;
+        let mut events = staff.watch(None).await;
+        let talk = script(
+            "name = \"known\"\n[[step]]\nwait_for = \"greeting\"\n[[step]]\nexpect_end = \"hangup\"\nwithin_ms = 30000\n",
+        );
+        let caller = desk.stack().caller();
+        let call = actix_rt::spawn(async move { run_call(&caller, &talk).await });
+        let known = events.wait("call", |call| !call["customer_id"].is_null()).await;
+        assert_eq!((&known["customer_id"], &known["customer_name"]), (&maria["id"], &maria["name"]));
+        let (_, list) = staff.ask(Method::GET, "/api/live", None).await;
+        assert_eq!(list["items"][0]["customer_name"], "Maria Alvarez", "{list}");
+        let (_, board) = staff.ask(Method::GET, "/api/dashboard", None).await;
+        let details = &board["activeCallDetails"][0];
+        assert_eq!((&details["customerId"], &details["customerName"]), (&maria["id"], &maria["name"]));
+        let sid = known["call_sid"].as_str().unwrap().to_owned();
+        staff.order(&sid, "end", json!({ "goodbye": false })).await;
+        call.await.unwrap();
+        desk.ended(&CallSid::from(sid.as_str())).await;
+
+        // Nobody knows this number until its caller says their name.
+        let talk = script(
+            r#"
+            name = "stranger"
+            from = "+12025550177"
+            [[step]]
+            wait_for = "greeting"
+            [[step]]
+            say = "Hello, my name is Robin Doe."
+            [[step]]
+            expect_end = "hangup"
+            within_ms = 30000
+            "#,
+        );
+        let caller = desk.stack().caller();
+        let call = actix_rt::spawn(async move { run_call(&caller, &talk).await });
+        let theirs = |call: &Value| call["phone_number"] == "+12025550177" && call["state"] == "live";
+        let began = events.wait("call", theirs).await;
+        assert_eq!(began["customer_id"], Value::Null, "{began}");
+        let sid = began["call_sid"].as_str().unwrap().to_owned();
+        let named = events.wait("call", |call| !call["customer_id"].is_null()).await;
+        assert_eq!((&named["call_sid"], &named["customer_name"]), (&json!(sid), &json!("Robin Doe")));
+        staff.order(&sid, "end", json!({ "goodbye": false })).await;
+        call.await.unwrap();
+        desk.close().await;
+    }
+}
+
 async fn staff_put_a_caller_through_to_whom_they_name() {
     let desk = Desk::open().await;
     let staff = Staff::of(&desk, Scope::Call).await;
@@ -233,10 +364,12 @@ async fn staff_put_a_caller_through_to_whom_they_name() {
     let call = desk.after(call.await.unwrap()).await;
     assert_eq!(call.report.dials[0].numbers, ["+12025550188"]);
     assert_eq!(call.overview.end_reason, Some(EndReason::Transferred));
+    let rows = desk.db().events(CallSid::from(call.report.call_sid.as_str())).await.unwrap();
+    let row = rows.iter().find(|row| row.event.code == "staff.transfer").unwrap();
+    assert_eq!(row.event.detail, json!({ "to": "+12025550188" }));
     desk.close().await;
 }
 
-#[actix::test]
 async fn a_watcher_is_told_what_it_cannot_know_and_when_to_go() {
     let desk = Desk::open().await;
     let staff = Staff::of(&desk, Scope::Read).await;
@@ -269,7 +402,6 @@ async fn place(desk: &Desk, staff: &Staff, body: Value, reaction: Reaction) -> (
     (answer["callSid"].as_str().unwrap().to_owned(), rung.await.unwrap())
 }
 
-#[actix::test]
 async fn a_placed_call_says_why_it_was_placed() {
     let desk = Desk::open().await;
     let staff = Staff::of(&desk, Scope::Call).await;
@@ -307,6 +439,117 @@ async fn a_placed_call_says_why_it_was_placed() {
 }
 
 #[actix::test]
+async fn somebody_who_answers_before_twilio_does_has_their_conversation() {
+    let desk = Desk::open().await;
+    let staff = Staff::of(&desk, Scope::Call).await;
+    // Twilio's answer to us comes when the conversation is long under way.
+    desk.fault(FaultRule::once(Service::Twilio, Fault::Slow { ms: 3_000 }).containing("Calls.json"));
+    let talk = script(
+        r#"
+        name = "quick"
+        [[step]]
+        wait_for = "greeting"
+        expect_heard = ["calling about your order"]
+        [[step]]
+        say = "What are your opening hours?"
+        [[step]]
+        wait_for = "reply"
+        [[step]]
+        say = "That is all, goodbye."
+        [[step]]
+        expect_end = "hangup"
+        "#,
+    );
+    let mut created = desk.stack().vendors.calls.created();
+    let caller = desk.stack().caller();
+    let asked = tokio::time::Instant::now();
+    let rung = actix_rt::spawn(async move {
+        let call = timeout(LONG, created.recv()).await.expect("in time").expect("a call");
+        let rung = ring(&caller, &call, Reaction::Answers(Box::new(talk))).await;
+        (call.sid, rung)
+    });
+    let body = json!({ "to": "+12025550143", "purpose": "your order" });
+    let (status, answer) = staff.post("/api/calls/outbound", body).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    assert!(asked.elapsed() >= Duration::from_secs(3), "the answer was late");
+    let (sid, rung) = rung.await.unwrap();
+    assert_eq!((&answer["callSid"], rung.failures), (&json!(sid), Vec::<String>::new()));
+    let call = desk.after(rung.report.expect("somebody answered")).await;
+    call.is_sound();
+    assert_eq!(call.overview.end_reason, Some(EndReason::Completed));
+    let all = desk.db().recent_calls(9).await.unwrap();
+    assert_eq!(all.len(), 1, "one call, one record: {all:?}");
+    assert_eq!(all[0].facts.direction, Direction::Outbound);
+    assert!(
+        desk.stack().server.registry.send(frontdesk::registry::messages::ListLive).await.unwrap().is_empty()
+    );
+    desk.close().await;
+}
+
+async fn a_placed_call_that_comes_to_nothing_ends_as_twilio_says() {
+    let desk = Desk::open().await;
+    let staff = Staff::of(&desk, Scope::Call).await;
+    for (told, status, reason) in [
+        ("busy", CallStatus::Busy, EndReason::Busy),
+        ("no-answer", CallStatus::NoAnswer, EndReason::NoAnswer),
+        ("failed", CallStatus::Failed, EndReason::Failed),
+        ("canceled", CallStatus::Canceled, EndReason::Canceled),
+    ] {
+        let (sid, rung) = place(&desk, &staff, json!({ "to": "+12025550143" }), Reaction::Ends(told)).await;
+        assert_eq!(rung.failures, Vec::<String>::new(), "{told}");
+        let sid = CallSid::from(sid.as_str());
+        desk.ended(&sid).await;
+        let call = desk.db().call_overview(sid.clone()).await.unwrap().unwrap();
+        assert_eq!(
+            (call.status, call.end_reason, call.duration_s),
+            (status, Some(reason), Some(0)),
+            "{told}"
+        );
+        assert!(call.answered_at.is_none() && desk.db().turns(sid).await.unwrap().is_empty(), "{told}");
+    }
+    let (_, live) = staff.ask(Method::GET, "/api/live", None).await;
+    assert_eq!(live["items"], json!([]));
+    desk.close().await;
+}
+
+async fn nothing_is_placed_once_the_day_or_the_number_has_cost_what_it_may() {
+    let desk = Desk::with(barbershop(), VendorsConfig::default(), |config| {
+        config.prices.day_cap = Some(1.0);
+        config.prices.number_cap = Some(0.25);
+    })
+    .await;
+    let staff = Staff::of(&desk, Scope::Call).await;
+    let (sid, _) = place(&desk, &staff, json!({ "to": "+12025550143" }), Reaction::Ends("busy")).await;
+    let now = frontdesk::observe::clock::unix_now();
+    let spend = |micros| {
+        let used = vec![Used { item: Item::TtsChars, model: "m".into(), amount: 1, micros }];
+        desk.db().write(Write::Usage { sid: CallSid::from(sid.as_str()), at: now, used })
+    };
+    for (micros, to, why) in [
+        (250_000, "+12025550143", Some("prices.number_cap")),
+        (0, "+12025550144", None),
+        (750_000, "+12025550145", Some("prices.day_cap")),
+    ] {
+        spend(micros).await.unwrap();
+        if why.is_none() {
+            place(&desk, &staff, json!({ "to": to }), Reaction::Ends("busy")).await;
+            continue;
+        }
+        let mut answer =
+            staff.request(Method::POST, "/api/calls/outbound").send_json(&json!({ "to": to })).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        let wait = answer.headers().get("retry-after").unwrap().to_str().unwrap().parse::<u64>().unwrap();
+        assert!((1..=90_000).contains(&wait), "until the business's midnight: {wait} s");
+        let problem = answer.body().await.unwrap();
+        let problem: Value = serde_json::from_slice(&problem).unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains(why.unwrap()), "{problem}");
+    }
+    let (status, problem) = staff.post("/api/test-calls", json!({})).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{problem}");
+    assert_eq!(desk.stack().vendors.calls.all().len(), 2, "nothing else was placed");
+    desk.close().await;
+}
+
 async fn nobody_answers_and_ceilings_hold() {
     let desk = Desk::with(barbershop(), VendorsConfig::default(), |config| {
         config.outbound.per_destination = 1;
@@ -337,7 +580,6 @@ async fn nobody_answers_and_ceilings_hold() {
     desk.close().await;
 }
 
-#[actix::test]
 async fn a_changed_profile_is_heard_in_the_next_call() {
     let desk = Desk::open().await;
     let staff = Staff::of(&desk, Scope::Admin).await;
@@ -362,7 +604,6 @@ async fn a_changed_profile_is_heard_in_the_next_call() {
     desk.close().await;
 }
 
-#[actix::test]
 async fn a_changed_setting_holds_for_the_next_call() {
     let desk = Desk::open().await;
     let staff = Staff::of(&desk, Scope::Admin).await;
@@ -395,7 +636,6 @@ async fn a_changed_setting_holds_for_the_next_call() {
     desk.close().await;
 }
 
-#[actix::test]
 async fn a_browser_calls_with_a_token_of_its_own() {
     let desk = Desk::open().await;
     let staff = Staff::of(&desk, Scope::Call).await;

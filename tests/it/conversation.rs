@@ -1,11 +1,21 @@
 //! Calls in which nothing fails.
 
+use crate::support::database::on_both;
 use crate::support::{Desk, barbershop};
 use frontdesk::domain::call::{CallStatus, EndReason};
 use frontdesk::domain::turn::Speaker;
 use frontdesk::sim::vendors::VendorsConfig;
 
-#[actix::test]
+on_both!(
+    a_caller_interrupts_is_booked_and_says_goodbye,
+    a_message_is_taken_and_the_call_ends_for_that,
+    a_caller_who_asks_for_a_person_is_put_through,
+    a_key_stops_the_bot_and_reaches_the_dialogue,
+    a_silent_caller_is_asked_twice_and_then_let_go,
+    an_end_that_is_told_in_several_ways_is_written_once,
+    a_database_that_is_stuck_does_not_hold_the_conversation_up,
+);
+
 async fn a_caller_interrupts_is_booked_and_says_goodbye() {
     let desk = Desk::open().await;
     let call = desk.call(include_str!("../../src/sim/scripts/booking.toml")).await;
@@ -21,7 +31,6 @@ async fn a_caller_interrupts_is_booked_and_says_goodbye() {
     desk.close().await;
 }
 
-#[actix::test]
 async fn a_message_is_taken_and_the_call_ends_for_that() {
     let desk = Desk::open().await;
     let call = desk
@@ -47,7 +56,6 @@ async fn a_message_is_taken_and_the_call_ends_for_that() {
     desk.close().await;
 }
 
-#[actix::test]
 async fn a_caller_who_asks_for_a_person_is_put_through() {
     let mut profile = barbershop();
     profile.transfer_number = Some("+12025550177".into());
@@ -73,7 +81,6 @@ async fn a_caller_who_asks_for_a_person_is_put_through() {
     desk.close().await;
 }
 
-#[actix::test]
 async fn a_key_stops_the_bot_and_reaches_the_dialogue() {
     let desk = Desk::open().await;
     let call = desk
@@ -96,7 +103,6 @@ async fn a_key_stops_the_bot_and_reaches_the_dialogue() {
     desk.close().await;
 }
 
-#[actix::test]
 async fn a_silent_caller_is_asked_twice_and_then_let_go() {
     let desk = Desk::with(barbershop(), VendorsConfig::default(), |config| {
         config.call.idle_prompt_ms = 1_500;
@@ -120,7 +126,6 @@ async fn a_silent_caller_is_asked_twice_and_then_let_go() {
     desk.close().await;
 }
 
-#[actix::test]
 async fn an_end_that_is_told_in_several_ways_is_written_once() {
     let desk = Desk::open().await;
     let mut caller = desk.stack().caller();
@@ -142,16 +147,19 @@ async fn an_end_that_is_told_in_several_ways_is_written_once() {
     desk.close().await;
 }
 
-#[actix::test]
 async fn a_database_that_is_stuck_does_not_hold_the_conversation_up() {
     use diesel::connection::SimpleConnection as _;
+    use frontdesk::db::AnyConnection;
     let desk = Desk::open().await;
     let db = desk.db().clone();
     // Another process holds the write lock for longer than the first two turns take.
     let (locked, wait_locked) = tokio::sync::oneshot::channel();
     let stuck = actix_rt::spawn(async move {
         db.read(move |connection| {
-            connection.batch_execute("BEGIN IMMEDIATE")?;
+            connection.batch_execute(match connection {
+                AnyConnection::Sqlite(_) => "BEGIN IMMEDIATE",
+                AnyConnection::Postgres(_) => "BEGIN; LOCK TABLE calls, turns, call_events IN EXCLUSIVE MODE",
+            })?;
             locked.send(()).expect("the test waits");
             std::thread::sleep(std::time::Duration::from_secs(8));
             connection.batch_execute("COMMIT")?;

@@ -1,10 +1,16 @@
 //! Calls in which a vendor fails: each goes on, or ends politely.
 
+use crate::support::database::on_both;
 use crate::support::{Desk, barbershop};
 use frontdesk::domain::call::EndReason;
 use frontdesk::sim::faults::{After, Fault, FaultRule, Service};
 use frontdesk::sim::vendors::VendorsConfig;
 use frontdesk::sim::vendors::brain::BrainMode;
+
+on_both!(
+    the_primary_voice_cut_mid_sentence_is_replaced_and_nothing_is_lost,
+    malformed_tool_arguments_go_back_to_the_model_and_the_call_goes_on,
+);
 
 /// One question.
 const ASK_ONCE: &str = r#"
@@ -39,7 +45,6 @@ const ASK_TWICE: &str = r#"
     expect_end = "hangup"
 "#;
 
-#[actix::test]
 async fn the_primary_voice_cut_mid_sentence_is_replaced_and_nothing_is_lost() {
     let desk = Desk::with(
         barbershop(),
@@ -154,7 +159,6 @@ async fn a_model_that_hangs_leads_to_fillers_and_a_spoken_way_out() {
     desk.close().await;
 }
 
-#[actix::test]
 async fn malformed_tool_arguments_go_back_to_the_model_and_the_call_goes_on() {
     let desk = Desk::open().await;
     desk.stack().vendors.set_brain(BrainMode::MalformedArguments);
@@ -195,6 +199,52 @@ async fn a_call_without_any_voice_is_ended_in_twilios_own() {
     assert!(call.report.failures.is_empty(), "{}", call.report);
     assert_eq!(call.report.said_by_twilio.len(), 1, "{}", call.report);
     assert_eq!(call.overview.end_reason, Some(EndReason::Apology));
+    desk.close().await;
+}
+
+/// Asks something and waits to see how the call ends.
+const ASK_IN_VAIN: &str = r#"
+    name = "asked in vain"
+    [[step]]
+    wait_for = "greeting"
+    [[step]]
+    say = "What are your opening hours?"
+    [[step]]
+    expect_end = "hangup"
+    within_ms = 30000
+"#;
+
+#[actix::test]
+async fn a_recogniser_that_hangs_from_the_start_leads_to_words_in_time_and_a_way_out() {
+    let desk = Desk::open().await;
+    desk.fault(FaultRule::always(Service::DeepgramListen, Fault::Hang));
+    let call = desk.call(ASK_IN_VAIN).await;
+    call.is_sound().has_event("stt.interrupted").has_event("stt.lost");
+    assert_eq!(call.overview.end_reason, Some(EndReason::Apology));
+    assert!(call.times_heard("I cannot hear you") >= 1, "{}", call.report);
+    assert_eq!(call.times_heard("Are you still there"), 0, "{}", call.report);
+    desk.close().await;
+}
+
+#[actix::test]
+async fn a_recogniser_that_breaks_off_and_then_hangs_leads_to_words_in_time_and_a_way_out() {
+    let desk = Desk::open().await;
+    desk.fault(FaultRule::once(Service::DeepgramListen, Fault::Cut { after: After::bytes(8 * 4_500) }));
+    desk.fault(FaultRule::always(Service::DeepgramListen, Fault::Hang).skipping(1));
+    let call = desk.call(ASK_IN_VAIN).await;
+    call.is_sound().has_event("stt.interrupted").has_event("stt.lost");
+    assert_eq!(call.overview.end_reason, Some(EndReason::Apology));
+    assert!(call.times_heard("I cannot hear you") >= 1, "{}", call.report);
+    desk.close().await;
+}
+
+#[actix::test]
+async fn a_recogniser_that_falls_silent_on_an_open_connection_costs_no_long_wait() {
+    let desk = Desk::open().await;
+    desk.fault(FaultRule::once(Service::DeepgramListen, Fault::Stall { after: After::bytes(8 * 4_500) }));
+    let call = desk.call(ASK_TWICE).await;
+    call.is_sound().has_event("stt.interrupted").has_event("stt.reconnected");
+    assert_eq!(call.overview.end_reason, Some(EndReason::Completed));
     desk.close().await;
 }
 

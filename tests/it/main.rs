@@ -10,11 +10,16 @@
 
 mod access;
 mod browser;
+mod connections;
 mod control;
 mod conversation;
 mod documents;
+mod drill;
 mod faults;
 mod jobs;
+mod lists;
+#[cfg(feature = "s3")]
+mod objects;
 mod panics;
 mod recording;
 mod resources;
@@ -22,3 +27,5 @@ mod restart;
 mod resume;
 mod secrets;
 mod support;
+mod tls;
+mod trail;

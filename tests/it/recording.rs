@@ -1,24 +1,32 @@
 //! Recorded calls: both sides in the file at their times, after the notice, without card numbers, whatever happens.
 
+use crate::support::database::on_both;
 use crate::support::process::{Place, Process};
 use crate::support::{Desk, barbershop};
 use frontdesk::api::secret::fingerprint;
-use frontdesk::audio::wav::stereo::{HEADER_BYTES, Side, read_header, side};
-use frontdesk::db::DbHandle;
+use frontdesk::audio::wav::stereo::{HEADER_BYTES, Side, header, read_header, side};
+use frontdesk::db::{DbHandle, JobQuery};
 use frontdesk::domain::appointment::CustomerPatch;
 use frontdesk::domain::call::EndReason;
 use frontdesk::domain::ids::CallSid;
+use frontdesk::domain::job::JobState;
 use frontdesk::domain::phone::PhoneNumber;
 use frontdesk::domain::recording::{Recording, RecordingState};
 use frontdesk::domain::staff::Scope;
 use frontdesk::domain::time::UnixMillis;
 use frontdesk::domain::turn::Speaker;
 use frontdesk::sim::caller::run_call;
+use frontdesk::sim::faults::Service;
 use frontdesk::sim::script::Script;
 use frontdesk::sim::vendors::VendorsConfig;
 use frontdesk::sim::voice::Recogniser;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+on_both!(
+    both_sides_of_a_call_are_heard_in_its_recording_at_their_times,
+    a_card_number_is_neither_in_the_recording_nor_in_the_transcript,
+);
 
 /// A folder of a test's own, removed with the value.
 struct Folder(PathBuf);
@@ -109,10 +117,10 @@ async fn ask(desk: &Desk, method: &str, path: &str, range: Option<&str>) -> (u16
     (response.status().as_u16(), part, body)
 }
 
-#[actix::test]
 async fn both_sides_of_a_call_are_heard_in_its_recording_at_their_times() {
     let folder = Folder::new();
     let desk = recording_desk(&folder.0, Some("This conversation is being recorded.")).await;
+    let mut late = desk.stack().server.feed.watch();
     let call = desk.call(HOURS).await;
     call.is_sound();
     let recording = complete(desk.db(), &call.overview.facts.sid).await;
@@ -184,10 +192,87 @@ async fn both_sides_of_a_call_are_heard_in_its_recording_at_their_times() {
     assert_eq!((status, &done["turns"], &done["recordings"]), (200, &dry["turns"], &0.into()), "{done}");
     assert!(desk.db().turns(call.overview.facts.sid.clone()).await.expect("readable").is_empty());
     assert_eq!(ask(&desk, "POST", &format!("{erase}true"), None).await.0, 404);
+    // Nor does somebody who has fallen behind in watching see any of it.
+    let mut told = 0;
+    while let Ok(event) = late.try_recv() {
+        told += 1;
+        let event = format!("{event:?}").to_lowercase();
+        assert!(!event.contains("opening hours") && !event.contains("recorded"), "{event}");
+    }
+    assert!(told > 3, "{told} events were left to be seen");
     desk.close().await;
 }
 
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
 #[actix::test]
+async fn nothing_is_recorded_of_a_caller_who_hangs_up_during_the_notice() {
+    let folder = Folder::new();
+    let notice =
+        "This conversation is being recorded, so that we can learn from it. Please say so if you mind that.";
+    let desk = recording_desk(&folder.0, Some(notice)).await;
+    let call = desk
+        .call(
+            "name = \"gone\"\n[[step]]\nwait_for = { heard = \"being recorded\" }\n[[step]]\nhang_up = true\n",
+        )
+        .await;
+    assert!(call.report.failures.is_empty(), "{}", call.report);
+    // That they rang, and what of the notice they heard, is kept.
+    assert_eq!(call.overview.end_reason, Some(EndReason::Completed));
+    let heard: Vec<&str> = call.turns.iter().map(|turn| turn.heard.as_str()).collect();
+    assert!(heard.len() == 1 && !heard[0].ends_with("if you mind that."), "{heard:?}");
+    assert!(call.turns[0].interrupted && call.turns[0].speaker == Speaker::Bot, "{heard:?}");
+    assert!(!call.events.iter().any(|code| code == "recording.started"), "{:?}", call.events);
+    assert!(desk.db().recordings_of(call.overview.facts.sid.clone()).await.expect("readable").is_empty());
+    desk.close().await;
+    assert_eq!(files(&folder.0), Vec::<PathBuf>::new());
+}
+
+#[actix::test]
+async fn a_card_number_that_a_broken_stream_divides_is_silenced_in_both_parts() {
+    let folder = Folder::new();
+    let desk = recording_desk(&folder.0, None).await;
+    let call = desk
+        .call(
+            r#"
+            name = "divided card"
+            [[step]]
+            wait_for = "greeting"
+            [[step]]
+            say = "Hello, my card number is 4111 1111"
+            [[step]]
+            wait_for = "reply"
+            [[step]]
+            drop_socket = true
+            [[step]]
+            wait_for = "reply"
+            [[step]]
+            say = "1111 1111 and that was all of it."
+            [[step]]
+            wait_for = "reply"
+            [[step]]
+            say = "That is all, goodbye."
+            [[step]]
+            expect_end = "hangup"
+            "#,
+        )
+        .await;
+    call.is_sound().has_event("call.resumed").has_event("card.masked");
+    assert_eq!(call.report.streams.len(), 2, "{}", call.report);
+    let said = call.caller_said();
+    assert!(!said.contains("1111") && said.matches("[card number]").count() == 2, "{said}");
+    let recording = complete(desk.db(), &call.overview.facts.sid).await;
+    let file = std::fs::read(folder.0.join(&recording.location)).expect("the file is there");
+    let heard = text(&words(&file, Side::Caller));
+    assert!(heard.contains("hello my card") && heard.contains("that was all of it"), "{heard}");
+    assert!(!heard.contains("1111"), "{heard}");
+    desk.close().await;
+}
+
 async fn a_card_number_is_neither_in_the_recording_nor_in_the_transcript() {
     let folder = Folder::new();
     let desk = recording_desk(&folder.0, None).await;
@@ -230,6 +315,7 @@ async fn a_card_number_is_neither_in_the_recording_nor_in_the_transcript() {
     desk.close().await;
 }
 
+// On SQLite only: what a process on PostgreSQL leaves behind may be another one's that still lives, and waits.
 #[actix::test]
 async fn the_recording_of_a_killed_process_plays_and_the_call_is_closed_at_the_next_start() {
     let place = Place::new();
@@ -268,6 +354,16 @@ async fn the_recording_of_a_killed_process_plays_and_the_call_is_closed_at_the_n
     let file = std::fs::read(folder.join(&recording.location)).expect("the file is there");
     assert_eq!(file.len() as u64, recording.bytes);
     assert!(file[HEADER_BYTES..] == part[HEADER_BYTES..file.len()]);
+    let about = read_header(&file).expect("a header");
+    assert_eq!(file[..HEADER_BYTES], header(about, (file.len() - HEADER_BYTES) as u64), "sizes as they are");
+    // Aligned: the question ends before the turn that it became, and the greeting began before the question.
+    let turns = database.turns(sid.clone()).await.expect("readable");
+    let turn = turns.iter().find(|t| t.said.contains("opening hours")).expect("the question");
+    let (caller, bot) = (words(&file, Side::Caller), words(&file, Side::Bot));
+    let hours = caller.iter().find(|w| w.word == "hours").expect("its last word");
+    let spoken = recording.offset_ms + hours.to;
+    assert!((spoken..spoken + 1_500).contains(&turn.at_ms), "turn at {}, word until {spoken}", turn.at_ms);
+    assert!(bot.first().is_some_and(|first| first.from < hours.from), "{bot:?}");
     loop {
         let call = database.call_overview(sid.clone()).await.expect("readable");
         if let Some(reason) = call.and_then(|c| c.end_reason) {
@@ -277,7 +373,24 @@ async fn the_recording_of_a_killed_process_plays_and_the_call_is_closed_at_the_n
         assert!(tokio::time::Instant::now() < deadline + Duration::from_secs(60), "the call is not closed");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(database.turns(sid).await.expect("readable").iter().any(|t| t.said.contains("opening hours")));
+    // What the broken conversation is owed comes about, once each.
+    let owed = [format!("summary:{sid}"), format!("callback:{sid}")];
+    let done = loop {
+        let jobs = database.jobs(JobQuery { limit: 100, ..JobQuery::default() }).await.expect("readable");
+        let of_call = jobs.into_iter().filter(|job| owed.contains(&job.key));
+        let done: Vec<_> = of_call.filter(|job| job.state == JobState::Done).collect();
+        if done.len() == 2 {
+            break done;
+        }
+        assert!(tokio::time::Instant::now() < deadline + Duration::from_secs(120), "not done: {done:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(done.iter().all(|job| job.attempts == 1), "{done:?}");
+    let call = database.call_overview(sid.clone()).await.expect("readable").expect("there");
+    assert!(call.summary.is_some() && call.outcome.follow_up, "{call:?}");
+    assert_eq!(database.messages(9).await.expect("readable").len(), 1);
+    let written = place.vendors.faults.seen(Service::Openai);
+    assert_eq!(written.iter().filter(|asked| asked.contains("You summarise phone calls")).count(), 1);
     server.kill();
     database.shutdown().await;
 }

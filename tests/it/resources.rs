@@ -1,20 +1,32 @@
 //! The business's resources over HTTP: lists and their pages, customers, the calendar, messages, search, numbers,
 //! files.
 
+use crate::support::database::on_both;
 use crate::support::{Desk, barbershop};
 use awc::http::{Method, StatusCode};
 use frontdesk::api::secret::fingerprint;
 use frontdesk::config::Config;
-use frontdesk::db::Write;
 use frontdesk::db::open_connection;
 use frontdesk::db::seed::{BulkPlan, bulk};
+use frontdesk::db::{NewAppointment, StaffOutcome, Write};
 use frontdesk::domain::ids::CallSid;
+use frontdesk::domain::recording::{Recording, RecordingState};
 use frontdesk::domain::staff::Scope;
 use frontdesk::domain::time::UnixMillis;
 use frontdesk::sim::vendors::VendorsConfig;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+on_both!(
+    lists_come_in_bounded_pages_and_a_bad_cursor_or_limit_is_named,
+    customers_are_made_changed_and_removed_with_checked_numbers,
+    the_calendar_takes_moves_and_calls_off_appointments_and_knows_time_off,
+    messages_searches_numbers_and_files_say_the_same,
+    an_appointment_of_somebody_who_has_left_can_be_found_and_changed,
+    what_belongs_to_a_call_is_found_by_either_id_and_a_call_that_is_not_there_is_not,
+    what_has_a_tag_may_be_kept_and_is_asked_for_before_it_is_used_again,
+);
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -27,6 +39,8 @@ struct Api {
 struct Answer {
     status: StatusCode,
     etag: Option<String>,
+    /// What `Cache-Control` says.
+    keeping: String,
     text: String,
     body: Value,
 }
@@ -65,9 +79,11 @@ impl Api {
         let mut answer = sent.unwrap();
         let bytes = answer.body().limit(64 << 20).await.unwrap();
         let etag = answer.headers().get("etag").map(|tag| tag.to_str().unwrap().to_owned());
+        let keeping = answer.headers().get("cache-control").map(|value| value.to_str().unwrap().to_owned());
         Answer {
             status: answer.status(),
             etag,
+            keeping: keeping.unwrap_or_default(),
             body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
             text: String::from_utf8_lossy(&bytes).into_owned(),
         }
@@ -134,7 +150,6 @@ async fn filled(calls: u32, customers: u32) -> Desk {
     desk
 }
 
-#[actix::test]
 async fn lists_come_in_bounded_pages_and_a_bad_cursor_or_limit_is_named() {
     let desk = filled(120, 30).await;
     let api = Api::of(&desk).await;
@@ -190,7 +205,6 @@ async fn lists_come_in_bounded_pages_and_a_bad_cursor_or_limit_is_named() {
     desk.close().await;
 }
 
-#[actix::test]
 async fn customers_are_made_changed_and_removed_with_checked_numbers() {
     let desk = Desk::open().await;
     let api = Api::of(&desk).await;
@@ -225,7 +239,6 @@ async fn customers_are_made_changed_and_removed_with_checked_numbers() {
     desk.close().await;
 }
 
-#[actix::test]
 async fn the_calendar_takes_moves_and_calls_off_appointments_and_knows_time_off() {
     let desk = Desk::open().await;
     let api = Api::of(&desk).await;
@@ -244,12 +257,20 @@ async fn the_calendar_takes_moves_and_calls_off_appointments_and_knows_time_off(
     for (change, field) in [
         (json!({"date": "soon"}), "date"),
         (json!({"time": "25:00"}), "time"),
+        (json!({"time": "10:03"}), "time"),
         (json!({"duration": 0}), "duration"),
         (json!({"staff": "Nobody At All"}), "staff"),
         (json!({"customer_id": 999}), "customer_id"),
         (json!({"status": "maybe"}), "status"),
     ] {
         api.patch(&path, change).await.refuses(400, field);
+    }
+    // The calendar has grains of five minutes, and that night the clocks skip an hour.
+    for (date, time) in [(day.as_str(), "09:08"), ("2027-03-14", "02:30")] {
+        let mut wrong = wanted.clone();
+        wrong["date"] = json!(date);
+        wrong["time"] = json!(time);
+        api.post("/api/appointments", wrong).await.refuses(400, "time");
     }
     let mut other = wanted.clone();
     other["time"] = json!("12:00");
@@ -301,11 +322,90 @@ async fn the_calendar_takes_moves_and_calls_off_appointments_and_knows_time_off(
     desk.close().await;
 }
 
-#[actix::test]
+async fn an_appointment_of_somebody_who_has_left_can_be_found_and_changed() {
+    let desk = Desk::open().await;
+    let api = Api::of(&desk).await;
+    let now = frontdesk::observe::clock::unix_now();
+    let starts_at = UnixMillis((now.0 / 86_400_000 + 2) * 86_400_000);
+    let zoes = NewAppointment {
+        customer_id: None,
+        service: "Shave".into(),
+        staff: "Zoe".into(),
+        starts_at,
+        minutes: 30,
+        buffer_minutes: 0,
+        notes: None,
+    };
+    let StaffOutcome::Done(made) = desk.db().create_appointment(zoes, now).await.unwrap() else {
+        panic!("the time is free")
+    };
+    let listed = api.get("/api/appointments?staff=Zoe").await.is(200);
+    assert_eq!(listed["items"][0]["id"], made.id);
+    assert_eq!(api.get("/api/appointments?staff=Nobody").await.is(200)["items"], json!([]));
+    let path = format!("/api/appointments/{}", made.id);
+    let changed = api.patch(&path, json!({"staff": "Zoe", "notes": "as ever"})).await.is(200);
+    assert_eq!((&changed["staff"], &changed["notes"]), (&json!("Zoe"), &json!("as ever")));
+    api.patch(&path, json!({"staff": "Nobody At All"})).await.refuses(400, "staff");
+    let taken_over = barbershop().staff[0].name.clone();
+    assert_eq!(api.patch(&path, json!({"staff": taken_over})).await.is(200)["staff"], taken_over.as_str());
+    api.patch(&path, json!({"staff": "Zoe"})).await.refuses(400, "staff");
+    desk.close().await;
+}
+
+async fn what_belongs_to_a_call_is_found_by_either_id_and_a_call_that_is_not_there_is_not() {
+    let desk = filled(5, 2).await;
+    let api = Api::of(&desk).await;
+    let call = api.get("/api/calls?limit=1").await.is(200)["items"][0].clone();
+    let sid = call["call_sid"].as_str().unwrap().to_owned();
+    let by_id = api.get(&format!("/api/calls/{}/cost", call["id"])).await.is(200);
+    assert_eq!(api.get(&format!("/api/calls/{sid}/cost")).await.is(200), by_id);
+    for part in ["cost", "outcome", "recording", "waveform"] {
+        for id in ["999999", "CAnone", "-1"] {
+            api.get(&format!("/api/calls/{id}/{part}")).await.is(404);
+        }
+    }
+    let recording = Recording {
+        sid: CallSid::from(sid.as_str()),
+        location: "2026/11/22/none.wav".into(),
+        state: RecordingState::Stored,
+        bytes: 1,
+        ms: 1,
+        started: UnixMillis(1),
+        offset_ms: 0,
+        dropped_frames: 0,
+    };
+    desk.db().write(Write::Recording { recording, upload_from: None, at: UnixMillis(1) }).await.unwrap();
+    for id in [call["id"].to_string(), sid] {
+        // It is looked for, by either id: that its file is not there is told by the store.
+        let answer = api.get(&format!("/api/calls/{id}/recording")).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["detail"]),
+            (404, &json!("there is no such recording"))
+        );
+    }
+    desk.close().await;
+}
+
+async fn what_has_a_tag_may_be_kept_and_is_asked_for_before_it_is_used_again() {
+    let desk = filled(3, 2).await;
+    let api = Api::of(&desk).await;
+    for path in ["/api/calls", "/api/customers", "/api/profile", "/api/settings", "/api/openapi.json"] {
+        let first = api.get(path).await;
+        let tag = first.etag.clone().expect(path);
+        assert_eq!((first.status.as_u16(), first.keeping.as_str()), (200, "private, no-cache"), "{path}");
+        let again = api.send(Method::GET, path, Some(&tag), None).await;
+        assert_eq!((again.status.as_u16(), again.keeping.as_str()), (304, "private, no-cache"), "{path}");
+        assert_eq!(again.etag, Some(tag), "{path}");
+    }
+    assert_eq!(api.get("/api/live").await.keeping, "no-store");
+    desk.close().await;
+}
+
 async fn messages_searches_numbers_and_files_say_the_same() {
     let desk = filled(200, 20).await;
     let api = Api::of(&desk).await;
     let write = Write::Message {
+        key: None,
         sid: CallSid::from("CA5eed0000000000000000000000000003"),
         at: frontdesk::observe::clock::unix_now(),
         name: Some("Tom".into()),

@@ -7,6 +7,7 @@ use frontdesk::domain::ids::CallSid;
 use frontdesk::domain::turn::Speaker;
 use frontdesk::sim::caller::run_call;
 use frontdesk::sim::script::Script;
+use std::path::Path;
 use std::time::Duration;
 
 /// Waits until the caller's first turn and the bot's answer to it are on record.
@@ -51,6 +52,7 @@ const ASK: &str = r#"
     within_ms = 30000
 "#;
 
+// On SQLite only: what a process on PostgreSQL leaves behind may be another one's that still lives, and waits.
 #[actix::test]
 async fn a_call_whose_process_was_killed_is_closed_at_the_next_start_with_what_was_said() {
     let place = Place::new();
@@ -71,6 +73,82 @@ async fn a_call_whose_process_was_killed_is_closed_at_the_next_start_with_what_w
     assert_eq!(until_ended(&database, &sid).await, EndReason::Lost);
     let turns = database.turns(sid).await.unwrap();
     assert!(turns.iter().any(|t| t.said.contains("opening hours")), "{turns:?}");
+    server.kill();
+    database.shutdown().await;
+}
+
+const LEAVE_MESSAGE: &str = r#"
+    name = "leaves a message"
+    limit_ms = 60000
+    [[step]]
+    wait_for = "greeting"
+    [[step]]
+    say = "What are your opening hours?"
+    [[step]]
+    wait_for = "reply"
+    [[step]]
+    say = "Please take a message: call me back about the wedding."
+    [[step]]
+    wait_for = "reply"
+    [[step]]
+    hang_up = true
+"#;
+
+/// Waits until a file holds something, or nothing.
+async fn until_filled(path: &Path, filled: bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while std::fs::metadata(path).is_ok_and(|file| file.len() > 0) != filled {
+        assert!(tokio::time::Instant::now() < deadline, "{} does not become so: {filled}", path.display());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[actix::test]
+async fn a_message_taken_without_a_database_outlives_the_process_and_is_written_once() {
+    use diesel::connection::SimpleConnection as _;
+    let place = Place::new();
+    let server = Process::start(&place, &[]);
+    let sid = format!("CA{:032x}", rand::random::<u128>());
+    let script = Script::parse(LEAVE_MESSAGE).unwrap();
+    let caller = place.caller(&sid);
+    let calling = actix_rt::spawn(async move { run_call(&caller, &script).await });
+    let database = place.database().await;
+    until_answered(&database, &CallSid::from(sid.as_str())).await;
+    // From here on nobody else can write to the database.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (locked, wait_locked) = tokio::sync::oneshot::channel();
+    let handle = database.handle();
+    let lock = actix_rt::spawn(async move {
+        let hold = handle.read(move |connection| {
+            connection.batch_execute("BEGIN IMMEDIATE")?;
+            let _ = locked.send(());
+            let _ = released.recv();
+            connection.batch_execute("ROLLBACK")?;
+            Ok(())
+        });
+        hold.await
+    });
+    wait_locked.await.expect("the lock is held");
+    until_filled(&place.spool(), true).await;
+    server.kill();
+    calling.await.unwrap();
+    release.send(()).unwrap();
+    lock.await.unwrap().unwrap();
+    assert!(database.messages(10).await.unwrap().is_empty(), "it stood on the disk only");
+    let left = std::fs::read(place.spool()).unwrap();
+
+    let server = Process::start(&place, &[]);
+    until_filled(&place.spool(), false).await;
+    let messages = database.messages(10).await.unwrap();
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(messages[0].text.contains("wedding") && messages[0].call.as_str() == sid, "{messages:?}");
+    server.kill();
+
+    // The same line once more, as if it had been killed before the file was emptied.
+    std::fs::write(place.spool(), left).unwrap();
+    let server = Process::start(&place, &[]);
+    until_filled(&place.spool(), false).await;
+    assert_eq!(database.messages(10).await.unwrap(), messages);
     server.kill();
     database.shutdown().await;
 }

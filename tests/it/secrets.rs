@@ -1,5 +1,6 @@
 //! What a server prints at its most talkative, in calls that fail: no key, no number, no spoken word (SEC-4).
 
+use crate::support::database::on_both;
 use crate::support::process::{Place, Process};
 use frontdesk::domain::ids::CallSid;
 use frontdesk::sim::caller::run_call;
@@ -7,9 +8,10 @@ use frontdesk::sim::faults::{After, Fault, FaultRule, Service};
 use frontdesk::sim::script::Script;
 use std::time::Duration;
 
+on_both!(no_log_line_tells_a_key_a_number_or_what_was_said,);
+
 const SECRET: &str = "a-secret-of-at-least-thirty-two-characters";
 
-#[actix::test]
 async fn no_log_line_tells_a_key_a_number_or_what_was_said() {
     let place = Place::new();
     let strike = |rule| place.vendors.faults.add(rule);

@@ -5,12 +5,25 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Width and height, in the units of the image; it is scaled to the page.
-const SIZE: (u32, u32) = (560, 260);
-/// Most labels below the chart; others are left out evenly.
-const MOST_LABELS: usize = 7;
+/// Widths that can be drawn, in CSS pixels. An image is drawn as wide as it is shown: scaled, its letters would be smaller
+/// or larger than those around it.
+pub const WIDTHS: std::ops::RangeInclusive<u32> = 240..=1_200;
+/// The width where none is asked for.
+pub const WIDTH: u32 = 560;
+/// The height, always.
+const HEIGHT: u32 = 250;
+/// Room for a label below the chart; where there is less, labels are left out evenly.
+const LABEL_ROOM: u32 = 64;
+/// Height of a row of the legend.
+const LEGEND_ROW: u32 = 22;
 /// Width of a letter of the legend, roughly; the image has no font of its own to measure with.
-const LETTER: i32 = 8;
+const LETTER: i32 = 7;
+/// Sizes of letters. The backend writes them divided by 1.24: these are 13, 12 and 14 pixels.
+const LEGEND_SIZE: i32 = 16;
+/// Those of the axes.
+const LABEL_SIZE: i32 = 15;
+/// Those of the words where there is nothing.
+const NOTHING_SIZE: i32 = 17;
 
 /// The page that a chart stands on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +57,7 @@ pub enum Tone {
 pub enum Unit {
     /// How many.
     Count,
-    /// Milliseconds; from one second on as seconds.
+    /// Milliseconds, written as seconds.
     Millis,
 }
 
@@ -134,8 +147,7 @@ impl Unit {
             // Between whole numbers there is nothing to count.
             Self::Count if (value - value.round()).abs() > 0.01 => String::new(),
             Self::Count => format!("{value:.0}"),
-            Self::Millis if value >= 1_000.0 => format!("{:.1} s", value / 1_000.0),
-            Self::Millis => format!("{value:.0} ms"),
+            Self::Millis => format!("{} s", (value / 10.0).round() / 100.0),
         }
     }
 }
@@ -171,17 +183,20 @@ fn ceiling(value: f64) -> f64 {
         .unwrap_or(power * 10.0)
 }
 
-/// The image, as text.
-pub fn draw(chart: &Chart, theme: Theme) -> Result<String, NotDrawn> {
+/// The image, as text; `width` is brought within [`WIDTHS`].
+pub fn draw(chart: &Chart, theme: Theme, width: u32) -> Result<String, NotDrawn> {
+    let width = width.clamp(*WIDTHS.start(), *WIDTHS.end());
     let mut image = String::new();
     {
-        let root = SVGBackend::with_string(&mut image, SIZE).into_drawing_area();
+        let root = SVGBackend::with_string(&mut image, (width, HEIGHT)).into_drawing_area();
         let highest = chart.highest();
         if highest <= 0.0 || chart.labels.is_empty() {
             say_nothing(&root, chart.nothing, theme)?;
         } else {
-            let (legend, rest) = root.split_vertically(30);
-            draw_legend(&legend, chart, theme)?;
+            let places = legend(chart, width);
+            let rows = places.iter().map(|(_, row)| row.saturating_add(1)).max().unwrap_or(0);
+            let (legend, rest) = root.split_vertically(rows.saturating_mul(LEGEND_ROW).saturating_add(8));
+            draw_legend(&legend, chart, &places, theme)?;
             draw_values(&rest, chart, ceiling(highest), theme)?;
         }
         root.present().map_err(not_drawn)?;
@@ -196,19 +211,41 @@ fn words(size: i32, theme: Theme, at: Pos) -> TextStyle<'static> {
 fn say_nothing(area: &Area<'_>, text: &str, theme: Theme) -> Result<(), NotDrawn> {
     let (width, height) = area.dim_in_pixel();
     let middle = (i32::try_from(width / 2).unwrap_or(0), i32::try_from(height / 2).unwrap_or(0));
-    area.draw(&Text::new(text.to_owned(), middle, words(19, theme, Pos::new(HPos::Center, VPos::Center))))
-        .map_err(not_drawn)
+    area.draw(&Text::new(
+        text.to_owned(),
+        middle,
+        words(NOTHING_SIZE, theme, Pos::new(HPos::Center, VPos::Center)),
+    ))
+    .map_err(not_drawn)
 }
 
-fn draw_legend(area: &Area<'_>, chart: &Chart, theme: Theme) -> Result<(), NotDrawn> {
-    let mut x = 30;
-    for series in &chart.series {
-        let square = Rectangle::new([(x, 8), (x + 11, 19)], theme.colour(series.tone).filled());
+/// Where each series of the legend begins, and in which row: what does not fit goes to the next.
+fn legend(chart: &Chart, width: u32) -> Vec<(i32, u32)> {
+    let width = i32::try_from(width).unwrap_or(i32::MAX);
+    let (mut x, mut row) = (4_i32, 0_u32);
+    chart
+        .series
+        .iter()
+        .map(|series| {
+            let letters = i32::try_from(series.name.chars().count()).unwrap_or(0);
+            let long = letters.saturating_mul(LETTER).saturating_add(17);
+            if x > 4 && x.saturating_add(long) > width {
+                (x, row) = (4, row.saturating_add(1));
+            }
+            let place = (x, row);
+            x = x.saturating_add(long).saturating_add(16);
+            place
+        })
+        .collect()
+}
+
+fn draw_legend(area: &Area<'_>, chart: &Chart, places: &[(i32, u32)], theme: Theme) -> Result<(), NotDrawn> {
+    for (series, (x, row)) in chart.series.iter().zip(places) {
+        let top = i32::try_from(row.saturating_mul(LEGEND_ROW)).unwrap_or(0).saturating_add(5);
+        let square = Rectangle::new([(*x, top), (*x + 11, top + 11)], theme.colour(series.tone).filled());
         area.draw(&square).map_err(not_drawn)?;
-        let style = words(17, theme, Pos::new(HPos::Left, VPos::Center));
-        area.draw(&Text::new(series.name.clone(), (x + 17, 14), style)).map_err(not_drawn)?;
-        let letters = i32::try_from(series.name.chars().count()).unwrap_or(0);
-        x = x.saturating_add(40).saturating_add(letters.saturating_mul(LETTER));
+        let style = words(LEGEND_SIZE, theme, Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(series.name.clone(), (*x + 17, top + 6), style)).map_err(not_drawn)?;
     }
     Ok(())
 }
@@ -222,8 +259,8 @@ fn draw_values(area: &Area<'_>, chart: &Chart, top: f64, theme: Theme) -> Result
     let mut plot = ChartBuilder::on(area)
         .margin_right(8)
         .margin_top(6)
-        .x_label_area_size(30)
-        .y_label_area_size(60)
+        .x_label_area_size(28)
+        .y_label_area_size(52)
         .build_cartesian_2d(0.0..column(chart.labels.len()), 0.0..top)
         .map_err(not_drawn)?;
     plot.configure_mesh()
@@ -231,7 +268,7 @@ fn draw_values(area: &Area<'_>, chart: &Chart, top: f64, theme: Theme) -> Result
         .x_labels(0)
         .y_labels(5)
         .y_label_formatter(&|value| chart.unit.text(*value))
-        .label_style(words(16, theme, Pos::new(HPos::Right, VPos::Center)))
+        .label_style(words(LABEL_SIZE, theme, Pos::new(HPos::Right, VPos::Center)))
         .bold_line_style(theme.line())
         .light_line_style(TRANSPARENT)
         .axis_style(theme.line())
@@ -246,11 +283,12 @@ fn draw_values(area: &Area<'_>, chart: &Chart, top: f64, theme: Theme) -> Result
 
 /// The labels of time, below the middle of their columns.
 fn draw_labels(area: &Area<'_>, plot: &Plot<'_, '_>, chart: &Chart, theme: Theme) -> Result<(), NotDrawn> {
-    let every = chart.labels.len().div_ceil(MOST_LABELS).max(1);
+    let most = usize::try_from(area.dim_in_pixel().0 / LABEL_ROOM).unwrap_or(1).max(1);
+    let every = chart.labels.len().div_ceil(most).max(1);
     let (left, above) = area.get_base_pixel();
     for (i, label) in chart.labels.iter().enumerate().step_by(every) {
         let (x, y) = plot.backend_coord(&(column(i) + 0.5, 0.0));
-        let style = words(16, theme, Pos::new(HPos::Center, VPos::Top));
+        let style = words(LABEL_SIZE, theme, Pos::new(HPos::Center, VPos::Top));
         area.draw(&Text::new(label.clone(), (x - left, y - above + 8), style)).map_err(not_drawn)?;
     }
     Ok(())
@@ -331,7 +369,7 @@ mod tests {
     #[test]
     fn every_value_of_a_stack_is_a_bar() {
         let chart = chart(Shape::Stacked, &[&[Some(3.0), Some(1.0)], &[Some(2.0), None]]);
-        let image = draw(&chart, Theme::Light).unwrap();
+        let image = draw(&chart, Theme::Light, WIDTH).unwrap();
         assert!(image.starts_with("<svg"));
         // Two squares of the legend and three bars.
         assert_eq!(image.matches("<rect").count(), 5, "{image}");
@@ -342,7 +380,7 @@ mod tests {
     fn a_gap_breaks_a_line() {
         let chart =
             chart(Shape::Lines, &[&[Some(1.0), Some(2.0), None, Some(3.0), Some(1.0), None, Some(2.0)]]);
-        let image = draw(&chart, Theme::Light).unwrap();
+        let image = draw(&chart, Theme::Light, WIDTH).unwrap();
         assert_eq!(image.matches("<circle").count(), 1, "{image}");
         assert_eq!(runs(&chart.series[0].values).len(), 3);
     }
@@ -350,7 +388,7 @@ mod tests {
     #[test]
     fn where_there_is_nothing_it_says_so() {
         for values in [&[][..], &[None, None], &[Some(0.0)], &[Some(f64::NAN)]] {
-            let image = draw(&chart(Shape::Stacked, &[values]), Theme::Light).unwrap();
+            let image = draw(&chart(Shape::Stacked, &[values]), Theme::Light, WIDTH).unwrap();
             assert!(image.contains("No calls in this time"), "{image}");
         }
     }
@@ -360,15 +398,45 @@ mod tests {
         let mut chart = chart(Shape::Stacked, &[&[Some(1.0)]]);
         chart.series[0].name = "<script>&\"'".into();
         chart.labels[0] = "</svg><b>".into();
-        let image = draw(&chart, Theme::Light).unwrap();
+        let image = draw(&chart, Theme::Light, WIDTH).unwrap();
         assert!(!image.contains("<script") && !image.contains("<b>"), "{image}");
         assert_eq!(image.matches("</svg>").count(), 1);
     }
 
     #[test]
+    fn what_does_not_fit_beside_goes_below() {
+        let mut chart = chart(Shape::Lines, &[&[Some(1.0)], &[Some(2.0)], &[Some(3.0)]]);
+        for series in &mut chart.series {
+            series.name = "a name of thirty letters or so".into();
+        }
+        let rows = |width| legend(&chart, width).into_iter().map(|(_, row)| row).collect::<Vec<_>>();
+        assert_eq!(rows(1_200), [0, 0, 0]);
+        assert_eq!(rows(600), [0, 0, 1]);
+        assert_eq!(rows(300), [0, 1, 2]);
+    }
+
+    #[test]
+    fn letters_are_as_large_in_a_narrow_chart_and_fewer() {
+        let values: Vec<Option<f64>> = (0..30).map(|n| Some(f64::from(n))).collect();
+        let chart = chart(Shape::Stacked, &[&values]);
+        let (narrow, wide) =
+            (draw(&chart, Theme::Light, 300).unwrap(), draw(&chart, Theme::Light, 1_000).unwrap());
+        let sizes = |image: &str| {
+            let mut sizes: Vec<String> =
+                image.split("font-size=\"").skip(1).map(|s| s.split('"').next().unwrap().into()).collect();
+            sizes.sort();
+            sizes.dedup();
+            sizes
+        };
+        assert_eq!(sizes(&narrow), sizes(&wide));
+        assert!(narrow.contains("width=\"300\"") && wide.contains("width=\"1000\""));
+        assert!(narrow.matches("day ").count() < wide.matches("day ").count());
+    }
+
+    #[test]
     fn themes_differ() {
         let chart = chart(Shape::Lines, &[&[Some(1.0), Some(2.0)]]);
-        assert_ne!(draw(&chart, Theme::Light).unwrap(), draw(&chart, Theme::Dark).unwrap());
+        assert_ne!(draw(&chart, Theme::Light, WIDTH).unwrap(), draw(&chart, Theme::Dark, WIDTH).unwrap());
     }
 
     #[test]
@@ -383,7 +451,7 @@ mod tests {
 
     #[test]
     fn units_are_written_as_read() {
-        assert_eq!(Unit::Millis.text(850.0), "850 ms");
+        assert_eq!(Unit::Millis.text(850.0), "0.85 s");
         assert_eq!(Unit::Millis.text(1_500.0), "1.5 s");
         assert_eq!(Unit::Count.text(12.0), "12");
         assert_eq!(Unit::Count.text(0.5), "");
@@ -394,9 +462,10 @@ mod tests {
         fn any_values_can_be_drawn(
             values in proptest::collection::vec(proptest::option::of(proptest::num::f64::ANY), 0..40),
             lines in proptest::bool::ANY,
+            width in proptest::num::u32::ANY,
         ) {
             let shape = if lines { Shape::Lines } else { Shape::Stacked };
-            let image = draw(&chart(shape, &[&values, &values]), Theme::Dark);
+            let image = draw(&chart(shape, &[&values, &values]), Theme::Dark, width);
             proptest::prop_assert!(image.is_ok_and(|image| image.ends_with("</svg>\n")));
         }
     }

@@ -1,4 +1,5 @@
 use super::*;
+
 use jiff::civil::date;
 use proptest::prelude::*;
 
@@ -282,5 +283,20 @@ proptest! {
             }
             other => prop_assert!(false, "{:?}", other),
         }
+    }
+}
+
+#[test]
+fn the_business_has_days_of_its_own() {
+    let zone = TimeZone::get("America/New_York").unwrap();
+    let at = |text: &str| UnixMillis(text.parse::<Timestamp>().unwrap().as_millisecond());
+    // Evening there is the next day in UTC; the night the clocks go back is 25 hours long.
+    for (now, begins, ends) in [
+        ("2026-11-22T04:59:59Z", "2026-11-21T05:00:00Z", "2026-11-22T05:00:00Z"),
+        ("2026-11-22T05:00:00Z", "2026-11-22T05:00:00Z", "2026-11-23T05:00:00Z"),
+        ("2026-11-01T12:00:00Z", "2026-11-01T04:00:00Z", "2026-11-02T05:00:00Z"),
+    ] {
+        let day = BusinessDay { begins: at(begins), ends: at(ends) };
+        assert_eq!(BusinessDay::at(&zone, at(now)), day, "{now}");
     }
 }

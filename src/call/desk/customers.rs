@@ -4,7 +4,7 @@ use super::Inner;
 use super::answers::{Refused, bad_phone};
 use crate::booking::dates::region_of;
 use crate::call::dialogue::messages::ToolOutcome;
-use crate::db::{DbError, Write};
+use crate::db::{DbError, Kept, TakenMessage, Write};
 use crate::domain::appointment::{Customer, CustomerPatch};
 use crate::domain::call::Outcome;
 use crate::domain::phone::PhoneNumber;
@@ -65,6 +65,9 @@ impl Inner {
             (Some(known), _) => Ok(Some(known)),
             (None, Some(own)) => {
                 let found = self.db.customer_by_phone(own.clone()).await?;
+                if let (Some(found), Some(tell)) = (&found, &self.known) {
+                    tell(found);
+                }
                 self.state.borrow_mut().customer.clone_from(&found);
                 Ok(found)
             }
@@ -97,13 +100,18 @@ impl Inner {
         if patch == CustomerPatch::default() {
             return Ok(known);
         }
-        let known_id = known.map(|known| known.id);
+        let known_id = known.as_ref().map(|known| known.id);
         let customer = self.db.upsert_customer(patch, known_id, (self.now)()).await?;
         if known_id != Some(customer.id) {
             let write = Write::CallCustomer { sid: self.sid(), customer_id: customer.id };
             if let Err(error) = self.db.record(write) {
                 tracing::warn!(%error, "the call is not linked with its customer");
             }
+        }
+        if known.as_ref() != Some(&customer)
+            && let Some(tell) = &self.known
+        {
+            tell(&customer);
         }
         self.state.borrow_mut().customer = Some(customer.clone());
         Ok(Some(customer))
@@ -130,43 +138,60 @@ impl Inner {
         let message = (name.clone().or(known_name), number, text);
         let achieved =
             Outcome { message_taken: true, follow_up: true, lead_captured: told_self, ..Outcome::default() };
+        let mut kept = Kept::Written;
         if !self.state.borrow().messages.contains(&message) {
-            let write = Write::Message {
-                sid: self.sid(),
-                at: (self.now)(),
-                name: message.0.clone(),
-                phone: message.1.clone(),
-                text: message.2.clone(),
+            let (name, number, text) = message.clone();
+            let taken = TakenMessage::new(self.sid(), (self.now)(), name, number, text);
+            kept = match self.db.keep_message(taken).await {
+                Ok(kept) => kept,
+                Err(error) => {
+                    tracing::error!(code = error.code(), "a message could not be stored");
+                    return Ok(not_stored());
+                }
             };
-            if let Err(error) = self.db.write(write).await {
-                tracing::warn!(code = error.code(), "a message could not be stored");
-                let content = json!({
-                    "error": "the message could not be stored",
-                    "message": "Say honestly that the message could not be stored and ask the caller to ring again \
-                                later.",
-                });
-                // Somebody should still look at this call.
-                let achieved = Outcome { follow_up: true, ..Outcome::default() };
-                return Ok(ToolOutcome { content, achieved, fact: None });
-            }
             self.state.borrow_mut().messages.push(message);
         }
-        // The message stands; that the caller's record could not be brought up to date is no reason to deny it.
+        // The message stands; that the caller's record could not be brought up to date is no reason to deny it, and no
+        // reason to wait for a database that is away.
         if told_self
+            && kept == Kept::Written
             && let Err(error) =
                 self.remember(SelfReport { name, phone: given, ..SelfReport::default() }).await
         {
             tracing::warn!(code = error.code(), "the caller's record was not brought up to date");
         }
-        let content = match &ends {
-            Some(ends) => json!({"ok": true, "stored": true, "call_back_number_ends_in": ends}),
-            None => json!({
-                "ok": true, "stored": true,
-                "note": "No number to call back is known. Ask for one and take the message again with it.",
-            }),
-        };
+        let mut notes = Vec::new();
+        if kept == Kept::Spooled {
+            notes.push(
+                "The calendar and the records cannot be reached right now: say so. The message is kept safely all the \
+                 same and will be passed on.",
+            );
+        }
+        let mut content = json!({"ok": true, "stored": true});
+        match (ends, content.as_object_mut()) {
+            (Some(ends), Some(object)) => drop(object.insert("call_back_number_ends_in".into(), json!(ends))),
+            _ => {
+                notes.push("No number to call back is known. Ask for one and take the message again with it.")
+            }
+        }
+        if let Some(object) = content.as_object_mut()
+            && !notes.is_empty()
+        {
+            object.insert("note".into(), json!(notes.join(" ")));
+        }
         Ok(ToolOutcome { content, achieved, fact: Some("A message was taken for a call-back.".into()) })
     }
+}
+
+/// A message that is neither in the database nor on the disk.
+fn not_stored() -> ToolOutcome {
+    let content = json!({
+        "error": "the message could not be stored",
+        "message": "Say honestly that the message could not be stored and ask the caller to ring again later.",
+    });
+    // Somebody should still look at this call.
+    let achieved = Outcome { follow_up: true, ..Outcome::default() };
+    ToolOutcome { content, achieved, fact: None }
 }
 
 /// The last four digits, which may be said and shown.

@@ -82,8 +82,9 @@ impl World {
         let folder = std::env::temp_dir().join(name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
-        let url = format!("sqlite://{}/desk.db", folder.display());
-        let db = Database::open(&DatabaseConfig { url, ..DatabaseConfig::default() }).unwrap();
+        let url = format!("sqlite://{}/data/desk.db", folder.display());
+        let spool = Some(format!("{}/spool/messages", folder.display()));
+        let db = Database::open(&DatabaseConfig { url, spool, ..DatabaseConfig::default() }).unwrap();
         let now = Rc::new(Cell::new(at(23, 10, 0)));
         Self { db, folder, profile: Arc::new(profile), now }
     }
@@ -499,12 +500,46 @@ async fn without_the_database_nothing_is_told_as_done() {
         assert_eq!(outcome.achieved, Outcome::default());
         assert_eq!(outcome.fact, None);
     }
+    let hours = desk.run(ToolRequest::GetBusinessInfo { topic: "hours".into() }).await;
+    assert_eq!(hours.content["open_now"], true);
+    // With the disk gone as well a message is nowhere, and the caller is told so.
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "no folder").unwrap();
     let outcome = desk.run(message(None)).await;
     assert_eq!(outcome.content["error"], "the message could not be stored");
     assert_eq!(outcome.achieved, Outcome { follow_up: true, ..Outcome::default() });
-    let hours = desk.run(ToolRequest::GetBusinessInfo { topic: "hours".into() }).await;
-    assert_eq!(hours.content["open_now"], true);
-    let _ = std::fs::remove_dir_all(folder);
+    std::fs::remove_file(folder).unwrap();
+}
+
+#[actix::test]
+async fn without_the_database_a_message_is_taken_all_the_same_and_is_there_when_it_is_back() {
+    let world = World::new(profile());
+    // No folder, no database: the writer makes its connection when it first writes. The disk is still there.
+    let (here, away) = (world.folder.join("data"), world.folder.join("away"));
+    std::fs::rename(&here, &away).unwrap();
+    let desk = world.desk("CA1", ANN);
+    let booked = desk.run(booking("tomorrow", "3 PM", None, Some("Ann"), None)).await;
+    assert_eq!(booked.content["error"], "the calendar cannot be reached");
+    for _ in 0..2 {
+        let outcome = desk.run(message(None)).await;
+        assert_eq!(outcome.content["stored"], true, "{}", outcome.content);
+        assert_eq!(outcome.content["call_back_number_ends_in"], "0143");
+        assert!(outcome.achieved.message_taken && outcome.achieved.follow_up);
+    }
+    std::fs::rename(&away, &here).unwrap();
+    let stored = async {
+        loop {
+            match world.db.messages(10).await {
+                Ok(stored) if !stored.is_empty() => return stored,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+            }
+        }
+    };
+    let stored = tokio::time::timeout(std::time::Duration::from_secs(30), stored).await.unwrap();
+    assert_eq!(stored.len(), 1);
+    assert_eq!((stored[0].phone.as_deref(), stored[0].text.as_str()), (Some(ANN), "Please ring back."));
+    assert_eq!((stored[0].name.as_deref(), stored[0].at), (Some("Ann"), world.now.get()));
+    world.end().await;
 }
 
 #[actix::test]

@@ -24,14 +24,35 @@ use tokio::time::Instant;
 /// Orders, facts and answers of one call: a handful at once. The call sends with `try_send` and counts what is refused.
 const MAILBOX: usize = 64;
 
-/// A model's breaker, shared by the calls of a process.
+/// A model's breaker and its share of requests at once, shared by the calls of a thread.
 pub trait Gate {
-    /// Whether a request may be sent now.
-    fn allows(&self) -> bool;
-    /// How a request that was allowed went.
-    fn report(&self, ok: bool);
-    /// A request that was allowed was given up before it showed how the model does.
-    fn given_up(&self) {}
+    /// Leave to send a request now, to be kept until its answer is over; none if it may not be sent.
+    fn admit(self: Rc<Self>) -> Option<Permit>;
+}
+
+/// Leave for one request. Told once how the request went; dropped without, it was given up before that showed.
+pub struct Permit(Option<Box<dyn FnOnce(Option<bool>)>>);
+
+impl Permit {
+    /// Leave whose end is told to `settle`: whether the model did well, or nothing if that is not known.
+    pub fn new(settle: impl FnOnce(Option<bool>) + 'static) -> Self {
+        Self(Some(Box::new(settle)))
+    }
+
+    /// The request is over.
+    pub fn settle(mut self, ok: bool) {
+        if let Some(settle) = self.0.take() {
+            settle(Some(ok));
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(settle) = self.0.take() {
+            settle(None);
+        }
+    }
 }
 
 /// Writes the digest of what no longer fits into the history.
@@ -84,9 +105,19 @@ pub struct DialogueActor {
 
 struct InFlight {
     req: u32,
-    gate: Rc<dyn Gate>,
+    permit: Permit,
     handle: SpawnHandle,
-    reported: bool,
+    /// How the model does, as far as that has shown.
+    ok: Option<bool>,
+}
+
+impl InFlight {
+    /// Tells the gate how it went, once.
+    fn settle(self) {
+        if let Some(ok) = self.ok {
+            self.permit.settle(ok);
+        }
+    }
 }
 
 impl DialogueActor {
@@ -117,12 +148,9 @@ impl DialogueActor {
                     self.forget_request(ctx);
                 }
             }
-            Effect::Report { model, ok } => {
-                if let Some(request) = &mut self.request {
-                    request.reported = true;
-                }
-                if let Some(voice) = self.voice(model) {
-                    voice.gate.report(ok);
+            Effect::Report { req, ok } => {
+                if let Some(request) = self.request.as_mut().filter(|r| r.req == req) {
+                    request.ok = Some(ok);
                 }
             }
             Effect::RunTool { reply, call_id, request } => {
@@ -170,24 +198,22 @@ impl DialogueActor {
 
     fn send(&mut self, req: u32, model: Model, request: ChatRequest, ctx: &mut Context<Self>) {
         self.forget_request(ctx);
-        let Some(voice) = self.voice(model).filter(|v| v.gate.allows()).cloned() else {
+        let admitted = self.voice(model).cloned().and_then(|voice| Some((voice.model, voice.gate.admit()?)));
+        let Some((model, permit)) = admitted else {
             self.pending.push_back(Event::Skipped { req });
             return;
         };
-        let events = wrap_stream::<_, Self>(events(voice.model, req, request));
+        let events = wrap_stream::<_, Self>(events(model, req, request));
         let handle = ctx.spawn(events.map(move |event, act, ctx| act.tell(req, event, ctx)).finish());
-        self.request = Some(InFlight { req, gate: voice.gate, handle, reported: false });
+        self.request = Some(InFlight { req, permit, handle, ok: None });
     }
 
     /// Passes on what came of a request. After its last event it is in flight no more.
     fn tell(&mut self, req: u32, event: Event, ctx: &mut Context<Self>) {
         let last = matches!(event, Event::Finished { .. } | Event::Failed { .. });
         self.step(event, ctx);
-        if last
-            && let Some(over) = self.request.take_if(|r| r.req == req)
-            && !over.reported
-        {
-            over.gate.given_up();
+        if last && let Some(over) = self.request.take_if(|r| r.req == req) {
+            over.settle();
         }
     }
 
@@ -195,9 +221,7 @@ impl DialogueActor {
     fn forget_request(&mut self, ctx: &mut Context<Self>) {
         if let Some(old) = self.request.take() {
             ctx.cancel_future(old.handle);
-            if !old.reported {
-                old.gate.given_up();
-            }
+            old.settle();
         }
     }
 }

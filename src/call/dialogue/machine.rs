@@ -343,7 +343,7 @@ impl DialogueMachine {
         let Stage::Asking(asking) = &mut active.stage else { return };
         // A refused request says something of the request, not of its host.
         if error.kind != ProviderErrorKind::Refused {
-            fx.push(Effect::Report { model, ok: false });
+            fx.push(Effect::Report { req, ok: false });
         }
         fx.push(audit(
             "llm.request_failed",
@@ -365,10 +365,10 @@ impl DialogueMachine {
             Model::Primary if self.settings.has_fallback => self.settings.switch,
             Model::Primary | Model::Fallback => self.settings.budget,
         };
-        let delay = retry_delay(&self.settings, error, asking.attempt, jitter);
+        let left = window.saturating_sub(at.since(active.round_started));
+        let delay = self.settings.retry.wait(asking.attempt, error, jitter, left);
         if let Some(delay) = delay
             && !asking.tokens
-            && at.since(active.round_started).saturating_add(delay) < window
         {
             active.stage = Stage::Waiting { attempt: next };
             fx.push(Effect::SetTimer { id: TimerId::Retry, after: delay });
@@ -412,7 +412,7 @@ impl DialogueMachine {
         }
         match &active.stage {
             Stage::Asking(asking) if !asking.tokens => {
-                fx.push(Effect::Report { model: Model::Primary, ok: false });
+                fx.push(Effect::Report { req: asking.req, ok: false });
                 fx.push(Effect::Abort { req: asking.req });
                 self.fall_back(at, "slow", fx);
             }
@@ -469,7 +469,7 @@ fn first_token(active: &mut Active, fx: &mut Vec<Effect>) {
     let Stage::Asking(asking) = &mut active.stage else { return };
     if !std::mem::replace(&mut asking.tokens, true) {
         fx.push(Effect::CancelTimer(TimerId::Switch));
-        fx.push(Effect::Report { model: active.model, ok: true });
+        fx.push(Effect::Report { req: asking.req, ok: true });
         if !std::mem::replace(&mut active.token_told, true) {
             fx.push(Effect::Emit(Thought::FirstToken { reply: active.reply }));
         }
@@ -481,23 +481,6 @@ fn speak(active: &mut Active, history: &mut History, text: String, fx: &mut Vec<
     let sentence = active.sentences;
     active.sentences = sentence.saturating_add(1);
     fx.push(Effect::Emit(Thought::Sentence { reply: active.reply, sentence, text }));
-}
-
-/// How long to wait before the same model is asked again; none if that makes no sense.
-fn retry_delay(settings: &Settings, error: &ProviderError, attempt: u32, jitter: u32) -> Option<Duration> {
-    if !error.is_retryable() || attempt >= settings.retries {
-        return None;
-    }
-    let backoff = settings.retry.saturating_mul(2u32.saturating_pow(attempt));
-    // Up to half as long again, so that calls that failed together do not come back together.
-    let delay = backoff.saturating_add((backoff / 2).mul_f64(f64::from(jitter) / f64::from(u32::MAX)));
-    match error.kind {
-        ProviderErrorKind::RateLimited { retry_after: Some(asked) } if asked > settings.retry_after_max => {
-            None
-        }
-        ProviderErrorKind::RateLimited { retry_after: Some(asked) } => Some(delay.max(asked)),
-        _ => Some(delay),
-    }
 }
 
 /// Stops the timers of the reply being made. The tool's belongs to the tool.

@@ -65,11 +65,11 @@ pub struct Overheard {
     pub text: String,
 }
 
-/// Something happened beside the words (keys pressed): the model should know of it with the next answer.
+/// Something happened beside the words (words that were lost): the model should know of it with the next answer.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Note {
-    /// One sentence about it ("The caller pressed 1 2 3.").
+    /// One sentence about it.
     pub text: String,
 }
 

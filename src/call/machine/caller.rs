@@ -26,6 +26,7 @@ impl CallMachine {
                 fx.push(Effect::CancelTimer(Timer::Idle));
                 self.partial.clear();
                 self.idle_prompts_made = 0;
+                self.asks_again = false;
                 self.pending.push((text.clone(), last_word_at));
                 if self.phase == Phase::New {
                     return;
@@ -52,9 +53,62 @@ impl CallMachine {
             Heard::Lost { code } => self.way_out(at, "stt.lost", &code, playback, fx),
             Heard::Audit(row) => fx.push(Effect::Audit(row)),
             Heard::Digits(digits) => self.digits_heard(digits),
-            Heard::Interrupted => fx.push(audit("stt.interrupted", json!({}))),
-            Heard::Ready | Heard::SpeechStarted => {}
+            Heard::Interrupted => {
+                fx.push(audit("stt.interrupted", json!({})));
+                self.deaf = true;
+                fx.push(Effect::CancelTimer(Timer::Idle));
+            }
+            Heard::Ready => {
+                if std::mem::take(&mut self.deaf) {
+                    self.settle(at, playback, fx);
+                }
+            }
+            Heard::Waiting { since } => self.bridge_deafness(at, since, playback, fx),
+            Heard::Hole { ms } => {
+                self.hole_ms = self.hole_ms.saturating_add(ms);
+                self.asks_again = true;
+            }
+            Heard::SpeechStarted => {}
         }
+    }
+
+    /// The caller waits for words that the ear has not told: something is said in time, if nothing else is.
+    fn bridge_deafness(&mut self, at: CallTime, since: CallTime, playback: &Playback, fx: &mut Effects) {
+        // An answer that is under way has fillers and an apology of its own.
+        let busy = !self.replies.is_empty() || playback.is_audible() || self.open.is_some();
+        if self.phase != Phase::Live || self.muted || busy || !self.digits.is_empty() {
+            return;
+        }
+        if at.since(since.max(playback.tail())) < QUIET {
+            return;
+        }
+        let (list, made) = if self.deaf {
+            (&self.setup.phrases.cannot_hear, &mut self.deaf_lines_made)
+        } else {
+            (&self.setup.phrases.fillers, &mut self.fillers_made)
+        };
+        let Some(words) = list.get(*made % list.len().max(1)).cloned() else { return };
+        *made = made.wrapping_add(1);
+        if self.deaf {
+            self.asks_again = true;
+            self.say(at, words, After::Listen, true, fx);
+        } else {
+            self.start_own(at, Kind::Filler, words, After::Listen, true, fx);
+        }
+    }
+
+    /// Whether the caller is to be asked for words that were lost: there are ears again, and nothing else to do.
+    pub(super) fn may_ask_again(&self, playback: &Playback) -> bool {
+        self.asks_again
+            && !self.deaf
+            && !self.muted
+            && self.phase == Phase::Live
+            && self.replies.is_empty()
+            && self.open.is_none()
+            && self.pending.is_empty()
+            && self.partial.is_empty()
+            && self.digits.is_empty()
+            && !playback.is_audible()
     }
 
     /// Whether the open turn may be answered beside what is being said. Not beside a sentence of the staff's: the mind
@@ -79,6 +133,11 @@ impl CallMachine {
     /// Whether the last words of the call are being said.
     pub(super) fn is_leaving(&self) -> bool {
         self.replies.iter().any(|r| !r.interruptible && r.after != After::Listen)
+    }
+
+    /// Whether the call ends or is handed over once what is being said was heard, be it interruptible or not.
+    pub(super) fn is_saying_goodbye(&self) -> bool {
+        self.replies.iter().any(|r| r.after != After::Listen)
     }
 
     /// Whether an answer is under way of which the caller has heard nothing.
@@ -128,7 +187,7 @@ impl CallMachine {
             join_words(&mut open.text, &text);
             open.last_word_at = last_word_at.or(open.last_word_at);
         }
-        open.text = self.without_cards(at, open.n, &open.text, fx);
+        open.text = self.without_cards(at, &open, fx);
         self.record(caller_turn(&open), fx);
         if self.muted {
             self.open = Some(open);
@@ -146,13 +205,24 @@ impl CallMachine {
         self.voice_over = Duration::ZERO;
         self.tool_running = false;
         if !self.mind_down {
+            let seconds = std::mem::take(&mut self.hole_ms).div_ceil(1_000);
+            if seconds > 0 {
+                let text = format!(
+                    "About {seconds} s of what the caller said were not heard. Ask if something seems to be missing."
+                );
+                fx.push(Effect::Note { text });
+            }
             fx.push(Effect::Answer { reply: reply.id, text: open.text.clone() });
         }
         self.replies.push_back(reply);
+        // Words that were made out late have been waited for already.
+        let waited = open.last_word_at.map_or(Duration::ZERO, |last| at.since(last.max(self.bot_until)));
+        let filler =
+            Duration::from_millis(self.setup.config.filler_ms).min(QUIET.saturating_sub(waited)).max(SOONEST);
         self.open = Some(open);
         fx.push(Effect::CancelTimer(Timer::Idle));
         fx.push(Effect::CancelTimer(Timer::Resume));
-        fx.push(Effect::SetTimer(Timer::Filler, Duration::from_millis(self.setup.config.filler_ms)));
+        fx.push(Effect::SetTimer(Timer::Filler, filler));
         fx.push(Effect::SetTimer(Timer::Apology, Duration::from_millis(self.setup.config.apology_ms)));
     }
 
@@ -249,13 +319,16 @@ impl CallMachine {
     }
 
     pub(super) fn ask_for_person(&mut self, at: CallTime, fx: &mut Effects) {
-        if self.setup.can_transfer {
+        if self.may_transfer() {
             let words = self.setup.phrases.transfer.clone();
             let after = After::Leave { next: NextStep::Dial { say: None }, reason: None };
             self.say(at, words, after, true, fx);
         } else {
             self.pending.push(("(pressed 0: I would like to speak to a person)".into(), None));
-            self.begin_turn(at, fx);
+            // Before the greeting it waits, like words.
+            if self.phase == Phase::Live {
+                self.begin_turn(at, fx);
+            }
         }
     }
 }

@@ -81,7 +81,7 @@ impl CallMachine {
             for (text, _) in added {
                 join_words(&mut open.text, &text);
             }
-            open.text = self.without_cards(at, open.n, &open.text, fx);
+            open.text = self.without_cards(at, &open, fx);
             self.record(caller_turn(&open), fx);
             self.open = Some(open);
         }

@@ -22,7 +22,7 @@ impl CallMachine {
             self.stop_all(at, false, playback, fx);
         }
         self.cancel_waits(fx);
-        let (words, next, reason) = if self.setup.can_transfer {
+        let (words, next, reason) = if self.may_transfer() {
             (self.setup.phrases.apology_transfer.clone(), NextStep::Dial { say: None }, None)
         } else {
             self.outcome.follow_up = true;
@@ -45,7 +45,12 @@ impl CallMachine {
     ) {
         fx.push(audit("child.down", json!({ "child": child.as_str() })));
         match child {
-            Child::Stt => {}
+            Child::Stt => {
+                self.deaf = true;
+                fx.push(Effect::CancelTimer(Timer::Idle));
+                // What it was about to tell is gone with it.
+                self.asks_again |= !std::mem::take(&mut self.partial).is_empty();
+            }
             Child::Tts => self.voice_down = true,
             Child::Dialogue => {
                 self.mind_down = true;
@@ -69,6 +74,7 @@ impl CallMachine {
         }
         r.id = fresh;
         r.handed.clear();
+        r.given = 0;
         r.voiced = 0;
         r.closed = false;
         r.cache = false;
@@ -99,19 +105,18 @@ impl CallMachine {
                 }
                 let mut again = Vec::new();
                 for reply in &mut self.replies {
-                    for (i, whole) in reply.handed.iter().enumerate().skip(reply.voiced) {
+                    for i in reply.voiced..reply.given {
                         let sentence = u32::try_from(i).unwrap_or(u32::MAX);
                         // It may have been broken off before: by another voice, or by the end of an earlier one.
                         if let Some(rest) = playback.abandon(reply.id, sentence) {
                             reply.rest = Some((sentence, rest));
                         }
-                        let rest =
-                            reply.rest.as_ref().filter(|(of, _)| *of == sentence).map(|(_, rest)| rest);
-                        again.push((reply.id, sentence, rest.unwrap_or(whole).clone(), reply.cache));
                     }
+                    reply.given = reply.voiced;
+                    again.push(reply.id);
                 }
-                for (reply, sentence, text, cache) in again {
-                    self.speak(reply, sentence, text, cache && sentence == 0, fx);
+                for reply in again {
+                    self.hand_out(reply, fx);
                 }
             }
             Child::Dialogue => {

@@ -1,8 +1,15 @@
 //! What staff want of a live call: the word, silence, a person, the end.
 
 use super::*;
+use crate::domain::phone::PhoneNumber;
 
 impl CallMachine {
+    /// Whether an order is carried out as the call stands now. That it is to end is true of one that is ending already.
+    pub fn takes(&self, order: &StaffOrder) -> bool {
+        let goes_on = matches!(self.phase, Phase::New | Phase::Live) && !self.is_leaving();
+        goes_on || matches!(order, StaffOrder::End { .. })
+    }
+
     pub(super) fn on_staff(
         &mut self,
         at: CallTime,
@@ -17,8 +24,9 @@ impl CallMachine {
         match order {
             StaffOrder::Mute(muted) => self.set_muted(at, muted, playback, fx),
             StaffOrder::Say(text) => self.say_for_staff(at, text, playback, fx),
-            StaffOrder::Transfer { .. } => {
-                fx.push(audit("staff.transfer", json!({})));
+            StaffOrder::Transfer { to } => {
+                let to = to.as_ref().map(PhoneNumber::as_str);
+                fx.push(audit("staff.transfer", json!({ "to": to })));
                 let words = self.setup.phrases.transfer.clone();
                 let after = After::Leave { next: NextStep::Dial { say: None }, reason: None };
                 self.take_the_word(at, playback, fx);
@@ -45,6 +53,8 @@ impl CallMachine {
         }
         self.muted = muted;
         fx.push(audit(if muted { "staff.muted" } else { "staff.unmuted" }, json!({})));
+        // Whoever goes on with the call has to know.
+        fx.push(Effect::SaveState);
         if muted {
             self.take_the_word(at, playback, fx);
             fx.push(Effect::CancelTimer(Timer::Idle));

@@ -27,12 +27,13 @@ impl CallMachine {
                 if sentence == 0 {
                     r.latency.first_sentence_ms = r.elapsed(at);
                 }
-                r.handed.push(text.clone());
-                self.speak(reply, sentence, text, false, fx);
+                r.handed.push(text);
+                self.hand_out(reply, fx);
             }
-            Thought::ToolStarted { reply, .. } => {
+            Thought::ToolStarted { reply, name } => {
                 if self.answer == Some(reply) {
                     self.tool_running = true;
+                    self.tool_filler = self.setup.phrases.tool_fillers.get(&name).cloned();
                 }
             }
             Thought::Done { reply, then } => self.on_done(at, reply, then, playback, fx),
@@ -99,10 +100,10 @@ impl CallMachine {
         if r.handed.is_empty() {
             match say {
                 Some(text) => {
-                    r.handed.push(text.clone());
+                    r.handed.push(text);
                     r.cache = true;
                     r.closed = true;
-                    self.speak(reply, 0, text, true, fx);
+                    self.hand_out(reply, fx);
                 }
                 None => {
                     self.answer_failed(at, "llm.empty", playback, fx);

@@ -16,13 +16,8 @@ impl CallMachine {
                     fx.push(Effect::SetTimer(Timer::Filler, wait));
                     return;
                 }
-                let list = if self.tool_running {
-                    &self.setup.phrases.tool_fillers
-                } else {
-                    &self.setup.phrases.fillers
-                };
-                let Some(words) = list.get(self.fillers_made % list.len().max(1)).cloned() else { return };
-                self.fillers_made = self.fillers_made.wrapping_add(1);
+                let about_tool = self.tool_filler.take().filter(|_| self.tool_running);
+                let Some(words) = about_tool.or_else(|| self.next_filler()) else { return };
                 self.start_own(at, Kind::Filler, words, After::Listen, true, fx);
             }
             Timer::Apology => {
@@ -31,6 +26,10 @@ impl CallMachine {
                 }
             }
             Timer::Idle => self.on_idle(at, playback, fx),
+            Timer::MaxDuration if self.is_saying_goodbye() => {
+                // A caller who interrupts the goodbye keeps the call, and its limit.
+                fx.push(Effect::SetTimer(Timer::MaxDuration, LOOK_AGAIN));
+            }
             Timer::MaxDuration => self.time_is_up(at, EndReason::MaxDuration, playback, fx),
             Timer::Mark => {
                 let grace = Duration::from_millis(self.setup.config.mark_grace_ms);
@@ -48,12 +47,22 @@ impl CallMachine {
                 self.partial.clear();
                 if self.may_go_on_with_turn() {
                     self.begin_turn(at, fx);
+                } else if self.may_ask_again(playback) {
+                    self.asks_again = false;
+                    let words = self.setup.phrases.hears_again.clone();
+                    self.say(at, words, After::Listen, true, fx);
                 } else {
                     self.settle(at, playback, fx);
                 }
             }
             Timer::Digits => self.digits_done(at, playback, fx),
             Timer::LeaveBy => {
+                // As long as something is played, what the caller hears takes its time.
+                let quiet = at.since(playback.tail());
+                if quiet < LEAVE_BY && self.is_saying_goodbye() {
+                    fx.push(Effect::SetTimer(Timer::LeaveBy, LEAVE_BY.saturating_sub(quiet)));
+                    return;
+                }
                 // The stream takes nothing any more, or its marks do not come back.
                 let leaving = self.replies.iter().find_map(|r| match &r.after {
                     After::Leave { next, reason } => Some((next.clone(), *reason)),
@@ -85,7 +94,7 @@ impl CallMachine {
 
     pub(super) fn on_idle(&mut self, at: CallTime, playback: &Playback, fx: &mut Effects) {
         let busy = !self.replies.is_empty() || playback.is_audible() || self.answer.is_some();
-        if busy || self.muted || self.phase != Phase::Live {
+        if busy || self.muted || self.deaf || self.phase != Phase::Live {
             return;
         }
         if self.idle_prompts_made >= self.setup.config.idle_prompts {
@@ -112,5 +121,13 @@ impl CallMachine {
         for timer in [Timer::Filler, Timer::Apology] {
             fx.push(Effect::CancelTimer(timer));
         }
+    }
+
+    /// The words that bridge the next wait; taken in turn.
+    fn next_filler(&mut self) -> Option<String> {
+        let list = &self.setup.phrases.fillers;
+        let words = list.get(self.fillers_made % list.len().max(1)).cloned();
+        self.fillers_made = self.fillers_made.wrapping_add(1);
+        words
     }
 }

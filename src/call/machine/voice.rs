@@ -1,8 +1,62 @@
-//! What the voice delivers and the caller hears of it.
+//! What is given to the voice, what it delivers, and what the caller hears of it.
 
 use super::*;
 
 impl CallMachine {
+    /// Says something of the bot's own accord.
+    pub(super) fn say(
+        &mut self,
+        at: CallTime,
+        text: String,
+        after: After,
+        interruptible: bool,
+        fx: &mut Effects,
+    ) {
+        self.start_own(at, Kind::Own, text, after, interruptible, fx);
+    }
+
+    pub(super) fn start_own(
+        &mut self,
+        at: CallTime,
+        kind: Kind,
+        text: String,
+        after: After,
+        interruptible: bool,
+        fx: &mut Effects,
+    ) {
+        fx.push(Effect::CancelTimer(Timer::Idle));
+        self.last_reply = self.last_reply.next();
+        let mut reply = Reply::new(self.last_reply, kind, at);
+        reply.closed = true;
+        reply.interruptible = interruptible;
+        if after != After::Listen {
+            fx.push(Effect::SetTimer(Timer::LeaveBy, LEAVE_BY));
+        }
+        reply.after = after;
+        reply.cache = !matches!(kind, Kind::Staff | Kind::Named);
+        reply.handed.push(text);
+        let id = reply.id;
+        self.replies.push_back(reply);
+        self.hand_out(id, fx);
+    }
+
+    /// Hands sentences of a reply to the voice, a few at a time; none while it is being restarted.
+    pub(super) fn hand_out(&mut self, reply: ReplyId, fx: &mut Effects) {
+        if self.voice_down {
+            return;
+        }
+        let Some(r) = self.reply_mut(reply) else { return };
+        while r.given < r.voiced.saturating_add(AHEAD)
+            && let Some(whole) = r.handed.get(r.given)
+        {
+            let sentence = u32::try_from(r.given).unwrap_or(u32::MAX);
+            let rest = r.rest.as_ref().filter(|(of, _)| *of == sentence).map(|(_, rest)| rest);
+            let text = rest.unwrap_or(whole).clone();
+            fx.push(Effect::Speak { reply, sentence, text, cache: r.cache && sentence == 0 });
+            r.given += 1;
+        }
+    }
+
     pub(super) fn on_spoke(&mut self, at: CallTime, spoke: Spoke, playback: &mut Playback, fx: &mut Effects) {
         match spoke {
             Spoke::FirstAudio { reply } => {
@@ -14,13 +68,17 @@ impl CallMachine {
                 if let Some(r) = self.reply_mut(reply) {
                     r.voiced = r.voiced.max(sentence as usize + 1);
                 }
+                self.hand_out(reply, fx);
                 self.settle(at, playback, fx);
             }
             Spoke::Failed { reply, code, .. } => {
                 let Some(kind) = self.replies.iter().find(|r| r.id == reply).map(|r| r.kind) else { return };
                 if kind == Kind::Filler {
                     self.replies.retain(|r| r.id != reply);
-                    self.arm_filler_again(fx);
+                    if self.answer.is_some() && !self.is_bound() {
+                        // The wait was not bridged: it goes on.
+                        fx.push(Effect::SetTimer(Timer::Filler, LOOK_AGAIN));
+                    }
                     return;
                 }
                 self.voice_lost(at, &code, playback, fx);
@@ -32,7 +90,7 @@ impl CallMachine {
     /// No voice is left: Twilio says the apology.
     pub(super) fn voice_lost(&mut self, at: CallTime, code: &str, playback: &mut Playback, fx: &mut Effects) {
         fx.push(audit("tts.lost", json!({ "code": code })));
-        let departure = if self.setup.can_transfer {
+        let departure = if self.may_transfer() {
             Departure::Decided {
                 next: NextStep::Dial { say: Some(self.setup.phrases.apology_transfer.clone()) },
                 reason: None,
@@ -95,7 +153,7 @@ impl CallMachine {
                         Effect::AnswerHeard { reply: reply.id, text: reply.heard.clone() }
                     });
                 }
-                Kind::Own | Kind::Staff => {
+                Kind::Own | Kind::Named | Kind::Staff => {
                     fx.push(Effect::Said { reply: reply.id, heard: reply.heard.clone() })
                 }
                 Kind::Filler => self.arm_filler_again(fx),
@@ -120,7 +178,9 @@ impl CallMachine {
         fx.push(Effect::CancelTimer(Timer::Mark));
         if !self.pending.is_empty() || (self.open.is_some() && self.partial.is_empty()) {
             self.begin_turn(at, fx);
-        } else if self.partial.is_empty() && self.digits.is_empty() && !self.muted {
+        } else if self.may_ask_again(playback) {
+            fx.push(Effect::SetTimer(Timer::Resume, ASK_AGAIN));
+        } else if self.partial.is_empty() && self.digits.is_empty() && !self.muted && !self.deaf {
             let wait = Duration::from_millis(self.setup.config.idle_prompt_ms);
             fx.push(Effect::SetTimer(Timer::Idle, wait));
         }

@@ -7,6 +7,7 @@ pub mod queue;
 pub mod tap;
 mod writer;
 
+use crate::audio::wav::stereo::Side;
 use crate::config::recording::RecordingConfig;
 use crate::domain::ids::CallSid;
 use crate::domain::recording::Recording;
@@ -77,6 +78,13 @@ impl Recorder {
             begins,
         });
         Tap::new(Arc::clone(&self.queue), sid.clone(), stream, begins.clock, self.block)
+    }
+
+    /// Silences one side of what earlier streams of a call recorded, between two times in milliseconds since the call's
+    /// start.
+    pub fn silence(&self, sid: &CallSid, admitted: UnixMillis, side: Side, from_ms: u64, to_ms: u64) {
+        let location = layout::location(admitted, sid, None);
+        self.queue.tell(Job::Silence { sid: sid.clone(), location, side, from_ms, to_ms });
     }
 
     /// The call is over: its recording is complete.

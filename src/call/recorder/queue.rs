@@ -82,6 +82,19 @@ pub enum Job {
         /// To here.
         to: CallTime,
     },
+    /// A stretch of one side of an earlier stream must not be heard.
+    Silence {
+        /// Whose.
+        sid: CallSid,
+        /// Where the call's first recording lies.
+        location: String,
+        /// Which side.
+        side: Side,
+        /// From here, in milliseconds since the call's start.
+        from_ms: u64,
+        /// To here.
+        to_ms: u64,
+    },
     /// A stream is over; the call may go on with another.
     Detach {
         /// Whose.

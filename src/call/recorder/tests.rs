@@ -94,6 +94,44 @@ fn a_resumed_call_goes_on_in_its_file_where_it_is_in_the_call() {
 }
 
 #[test]
+fn what_an_earlier_stream_recorded_is_silenced_wherever_it_lies() {
+    let (recorder, folder, told) = recorder(1_000);
+    let sid = CallSid::from("CA1");
+    let mut first = recorder.record(&sid, DAY, begins(500, 500));
+    play(&mut first, 500, 100, 1, 1);
+    drop(first);
+    let mut second = recorder.record(&sid, DAY, begins(0, 2_500));
+    play(&mut second, 0, 50, 2, 2);
+    recorder.silence(&sid, DAY, Side::Caller, 1_000, 1_500);
+    drop(second);
+    recorder.finish(&sid);
+    // Another process may have had to write elsewhere: the first file is complete by then, or nobody's.
+    recorder.silence(&sid, DAY, Side::Bot, 2_000, 2_200);
+    recorder.silence(&CallSid::from("CA9"), DAY, Side::Bot, 0, 9_000);
+    recorder.close();
+    let last = told.iter().last().unwrap();
+    assert_eq!((last.state, last.ms, last.offset_ms), (RecordingState::Stored, 3_000, 500));
+    let (left, right) = read(&folder, &last);
+    let expected = |silent: std::ops::Range<usize>| -> Vec<u8> {
+        (0..24_000)
+            .map(|n| {
+                if silent.contains(&n) {
+                    0xFF
+                } else if n < 16_000 {
+                    1
+                } else {
+                    2
+                }
+            })
+            .collect()
+    };
+    assert!(left == expected(4_000..8_000));
+    assert!(right == expected(12_000..13_600));
+    let files = std::fs::read_dir(folder.0.join("2026/11/18")).unwrap().count();
+    assert_eq!(files, 1, "no file is made for a call that has none");
+}
+
+#[test]
 fn the_writer_that_cannot_keep_up_costs_audio_and_nothing_else() {
     // The writer never takes anything: its queue is a test's own.
     let queue = Arc::new(Queue::new(1));

@@ -7,6 +7,7 @@ use crate::audio::wav::stereo::{About, Side};
 use crate::domain::ids::CallSid;
 use crate::domain::recording::{Recording, RecordingState};
 use crate::domain::time::CallTime;
+use crate::storage::layout;
 use crate::storage::part::{OpenError, Part, repair};
 use std::collections::HashMap;
 use std::io;
@@ -45,6 +46,9 @@ struct Entry {
     live: Option<Live>,
     idle_since: Instant,
     dropped: u64,
+    /// How much longer than the call's own time the file has been, ms: a killed owner had recorded more than it had
+    /// written down.
+    ahead_ms: u64,
 }
 
 struct Writer<'a> {
@@ -90,6 +94,9 @@ impl Writer<'_> {
                 self.with_live(&sid, stream, |live, out| take(&mut live.aligner, &block, out));
             }
             Job::Mute { sid, stream, side, from, to } => self.mute(&sid, stream, side, from, to),
+            Job::Silence { sid, location, side, from_ms, to_ms } => {
+                self.silence(&sid, &location, side, from_ms..to_ms);
+            }
             Job::Detach { sid, stream, at, dropped } => {
                 self.with_live(&sid, stream, |live, out| live.aligner.finish(at, out));
                 if let Some(entry) = self.entries.get_mut(&sid)
@@ -129,6 +136,7 @@ impl Writer<'_> {
                 live: None,
                 idle_since: Instant::now(),
                 dropped: 0,
+                ahead_ms: 0,
             };
             self.entries.insert(sid.clone(), entry);
         }
@@ -136,6 +144,7 @@ impl Writer<'_> {
         let Some(part) = &mut entry.part else { return };
         // On the axis of the turns; a call resumed from an older state goes on where the file ends.
         let due = begins.since_start_ms.saturating_sub(part.about().offset_ms).saturating_mul(8);
+        entry.ahead_ms = entry.ahead_ms.max(part.samples().saturating_sub(due) / 8);
         let filled = part.fill(due);
         entry.live = Some(Live {
             stream,
@@ -167,6 +176,33 @@ impl Writer<'_> {
         let Some(part) = &mut entry.part else { return };
         let muted = part.mute(side, from, to);
         self.check(sid, muted);
+    }
+
+    /// Silences what an earlier stream recorded: in the file that is being written, and in the call's first, if that
+    /// is another one.
+    fn silence(&mut self, sid: &CallSid, location: &str, side: Side, ms: Range<u64>) {
+        let mut is_first = false;
+        if let Some(entry) = self.entries.get_mut(sid) {
+            is_first = entry.location == location;
+            let ahead = entry.ahead_ms;
+            if let Some(part) = &mut entry.part {
+                let muted = mute(part, side, ms.start..ms.end.saturating_add(ahead));
+                self.check(sid, muted);
+            }
+        }
+        let file = layout::file(self.folder, location);
+        let there = |path: &Path| path.exists() || layout::part(path).exists();
+        if is_first || !file.is_some_and(|path| there(&path)) {
+            return;
+        }
+        let muted = Part::open(self.folder, location, About::default()).and_then(|mut part| {
+            mute(&mut part, side, ms)?;
+            part.complete()?;
+            Ok(())
+        });
+        if let Err(error) = muted {
+            tracing::error!(call.id = %sid, %error, "a card number is left in a recording of this call");
+        }
     }
 
     /// A file that cannot be written is given up; what is in it is kept.
@@ -224,6 +260,13 @@ impl Writer<'_> {
             self.close(&sid);
         }
     }
+}
+
+/// Silences one side of a file between two times, in milliseconds since the call's start.
+fn mute(part: &mut Part, side: Side, ms: Range<u64>) -> io::Result<()> {
+    let offset = part.about().offset_ms;
+    let sample = |ms: u64| ms.saturating_sub(offset).saturating_mul(8);
+    part.mute(side, sample(ms.start), sample(ms.end))
 }
 
 fn take(aligner: &mut Aligner, block: &Block, out: &mut Vec<u8>) {

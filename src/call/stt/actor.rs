@@ -344,7 +344,7 @@ struct Mouth {
 
 impl Mouth {
     fn tell(&mut self, heard: Heard) {
-        let passing = matches!(heard, Heard::Partial { .. } | Heard::SpeechStarted);
+        let passing = matches!(heard, Heard::Partial { .. } | Heard::SpeechStarted | Heard::Waiting { .. });
         let event = SttEvent { generation: self.generation, heard };
         if self.outbox.is_empty() {
             self.offer(event, passing);

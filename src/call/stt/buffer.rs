@@ -9,6 +9,8 @@ pub struct AudioBuffer {
     chunks: VecDeque<Chunk>,
     start: u64,
     end: u64,
+    /// Position after the newest voice that had to go because the buffer was full.
+    voice_dropped: u64,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,16 @@ impl AudioBuffer {
 
     /// Keeps the newest `limit` bytes at most.
     pub fn limit(&mut self, limit: u64) {
-        self.release(self.end.saturating_sub(limit));
+        let from = self.end.saturating_sub(limit);
+        for chunk in self.chunks.iter().take_while(|chunk| chunk.at < from).filter(|chunk| chunk.voiced) {
+            self.voice_dropped = chunk.at.saturating_add(chunk.bytes.len() as u64).min(from);
+        }
+        self.release(from);
+    }
+
+    /// Whether voice after `position` was dropped because the buffer was full.
+    pub fn dropped_voice_after(&self, position: u64) -> bool {
+        self.voice_dropped > position
     }
 
     /// Up to `most` bytes from `position` on, or from the oldest byte if that is later. Not copied unless they lie in
@@ -155,5 +166,18 @@ mod tests {
         buffer.push(Bytes::from_static(&[2; 160]), true);
         assert!(!buffer.read(0, 160).unwrap().voiced);
         assert!(buffer.read(0, 320).unwrap().voiced);
+    }
+
+    #[test]
+    fn only_voice_that_had_to_go_is_missed() {
+        let mut buffer = AudioBuffer::default();
+        buffer.push(Bytes::from_static(&[1; 160]), true);
+        buffer.push(Bytes::from_static(&[2; 160]), false);
+        buffer.release(160);
+        buffer.limit(80);
+        assert!(!buffer.dropped_voice_after(0), "what was settled and what was silent is not missed");
+        buffer.push(Bytes::from_static(&[3; 160]), true);
+        buffer.limit(100);
+        assert!(buffer.dropped_voice_after(320) && !buffer.dropped_voice_after(380));
     }
 }

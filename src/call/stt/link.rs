@@ -78,6 +78,11 @@ impl Link {
         self.unanswered = None;
     }
 
+    /// Where in the stream voice began that no message followed.
+    pub(super) fn unanswered(&self) -> Option<u64> {
+        self.unanswered.map(|(since, _)| since)
+    }
+
     /// Whether as much audio as `limit` went out since voice began in it, without any message. Counted in audio, not
     /// in time: a recogniser that gets nothing has nothing to say.
     pub(super) fn stalled(&mut self, limit: Duration) -> bool {

@@ -26,6 +26,16 @@ const FINISH_LIMIT: Duration = Duration::from_secs(2);
 const FINISH_DRAIN: Duration = Duration::from_secs(1);
 /// A hint that speech began is no hint any more when it is older than this.
 const HINT_LIMIT: Duration = Duration::from_secs(2);
+/// How often it is looked whether the caller has to wait for the recogniser.
+const WATCH: Duration = Duration::from_millis(250);
+/// A first connection that takes longer is told as missing.
+const LATE: Duration = Duration::from_millis(1_500);
+/// Nobody is said to wait who does so for less than this.
+const WAITING: Duration = Duration::from_secs(1);
+/// A connection that has less to catch up with is not behind, bytes.
+const BEHIND: u64 = 500 * BYTES_PER_MS;
+/// The detector of voice lets a word end later than the recogniser does, bytes.
+const WORD_EDGE: u64 = 200 * BYTES_PER_MS;
 
 #[derive(Debug)]
 enum State {
@@ -48,6 +58,14 @@ enum Finishing {
     Announced,
 }
 
+/// A time without a recogniser that hears.
+#[derive(Clone, Copy, Debug)]
+struct Away {
+    since: CallTime,
+    /// Whether the call knows.
+    told: bool,
+}
+
 /// The ear's connection.
 #[derive(Debug)]
 pub struct EarMachine {
@@ -62,13 +80,24 @@ pub struct EarMachine {
     settled: u64,
     /// Audio given up since it was last told, bytes.
     dropped: u64,
+    /// Whether there was voice in it.
+    hole: bool,
     voice: bool,
+    /// Where the last voice so far ends, bytes.
+    voice_end: u64,
+    /// Up to where a recogniser has told what it heard, settled or guessed, bytes.
+    covered: u64,
+    /// Since when nothing is heard, if so.
+    away: Option<Away>,
+    /// Code of the last failure.
+    last_code: String,
     /// Failures in a row.
     failures: u32,
     /// Whether there was a connection before.
     was_open: bool,
     utterance_timer: Option<CallTime>,
     pump_timer: bool,
+    watching: bool,
     random: u64,
 }
 
@@ -85,11 +114,17 @@ impl EarMachine {
             clock: AudioClock::default(),
             settled: 0,
             dropped: 0,
+            hole: false,
             voice: false,
+            voice_end: 0,
+            covered: 0,
+            away: None,
+            last_code: "no_answer".to_owned(),
             failures: 0,
             was_open: false,
             utterance_timer: None,
             pump_timer: false,
+            watching: false,
             random: seed,
         }
     }
@@ -112,6 +147,7 @@ impl EarMachine {
                 if matches!(self.state, State::Idle) {
                     self.state = State::Connecting;
                     out.push(Effect::Connect { attempt: 0 });
+                    self.go_away(now, now, out);
                 }
             }
             Event::Audio(bytes) => self.heard(now, bytes, out),
@@ -120,6 +156,9 @@ impl EarMachine {
             Event::ConnectFailed(error) => {
                 if matches!(self.state, State::Connecting) {
                     self.failures = self.failures.saturating_add(1);
+                    if error.is_retryable() && self.finishing == Finishing::No {
+                        self.tell_away(out);
+                    }
                     self.retry(now, error, out);
                 }
             }
@@ -149,6 +188,9 @@ impl EarMachine {
         let from = self.audio.end();
         self.audio.push(bytes, self.voice);
         self.clock.arrived(from, self.audio.end(), now);
+        if self.voice {
+            self.voice_end = self.audio.end();
+        }
         self.audio.limit(self.settings.keep);
         self.pump(now, out);
     }
@@ -159,11 +201,15 @@ impl EarMachine {
         if self.finishing == Finishing::Announced {
             return;
         }
-        let lost = self.audio.start().saturating_sub(link.next);
+        let unsent = link.next;
+        let lost = self.audio.start().saturating_sub(unsent);
         if lost > 0 {
-            self.dropped = self.dropped.saturating_add(lost);
             link.next = self.audio.start();
+            self.dropped = self.dropped.saturating_add(lost);
+            self.hole |= self.audio.dropped_voice_after(unsent);
+            self.tell_dropped(out);
         }
+        let State::Open(link) = &mut self.state else { return };
         // While nobody speaks, several frames come at once; in one write they cost as much as one. What has piled up
         // behind a reconnect is no such silence.
         let waiting = self.audio.end().saturating_sub(link.next);
@@ -198,7 +244,10 @@ impl EarMachine {
             return;
         }
         let from = self.audio.start().max(self.settled);
-        self.dropped = self.dropped.saturating_add(from.saturating_sub(self.settled));
+        if from > self.settled {
+            self.dropped = self.dropped.saturating_add(from.saturating_sub(self.settled));
+            self.hole |= self.audio.dropped_voice_after(self.settled);
+        }
         self.settled = from;
         self.assembler.reopened(now, seconds(from));
         // A little may go at once, so that the first frame need not wait.
@@ -211,7 +260,10 @@ impl EarMachine {
         }
         self.tell_dropped(out);
         self.was_open = true;
-        out.push(Effect::Emit(Heard::Ready));
+        // With voice waiting, a connection has yet to prove that it hears.
+        if self.voice_end <= self.settled {
+            self.come_back(out);
+        }
         self.sync_utterance_timer(out);
         self.pump(now, out);
     }
@@ -222,11 +274,15 @@ impl EarMachine {
         self.failures = 0;
         let message = link.in_stream_time(message);
         let sent = link.next;
+        self.come_back(out);
         match &message {
-            SttMessage::Results { start, duration, is_final: true, .. } => {
+            SttMessage::Results { start, duration, is_final, .. } => {
                 let until = position(start + duration).min(sent);
-                self.settled = self.settled.max(until);
-                self.audio.release(self.settled);
+                self.covered = self.covered.max(until);
+                if *is_final {
+                    self.settled = self.settled.max(until);
+                    self.audio.release(self.settled);
+                }
             }
             SttMessage::SpeechStarted { at } => {
                 let fresh = self.clock.at(position(*at)).is_none_or(|at| now.since(at) <= HINT_LIMIT);
@@ -235,7 +291,7 @@ impl EarMachine {
                 }
             }
             SttMessage::Warning { code } => audit("stt.warning", json!({"code": code}), out),
-            SttMessage::Results { .. } | SttMessage::UtteranceEnd { .. } => {}
+            SttMessage::UtteranceEnd { .. } => {}
         }
         self.assembler.message(now, message, &mut self.steps);
         self.tell(out);
@@ -269,7 +325,86 @@ impl EarMachine {
                 },
                 Finishing::Draining { .. } | Finishing::Announced => self.end(out),
             },
+            TimerId::Watch => {
+                self.watching = false;
+                self.look_for_waiting(now, out);
+            }
+            TimerId::GiveUp => {
+                if self.away.is_some() && self.wants_audio() {
+                    out.push(Effect::CloseSocket);
+                    self.lose(out);
+                }
+            }
         }
+    }
+
+    /// From `since` on nothing is heard.
+    fn go_away(&mut self, now: CallTime, since: CallTime, out: &mut Vec<Effect>) {
+        if self.away.is_none() {
+            self.away = Some(Away { since, told: false });
+            let at = since.after(self.settings.give_up).max(now);
+            out.push(Effect::SetTimer(TimerId::GiveUp, at));
+        }
+        self.watch(now, out);
+    }
+
+    fn tell_away(&mut self, out: &mut Vec<Effect>) {
+        if let Some(away) = &mut self.away
+            && !std::mem::replace(&mut away.told, true)
+        {
+            out.push(Effect::Emit(Heard::Interrupted));
+        }
+    }
+
+    /// The recogniser hears.
+    fn come_back(&mut self, out: &mut Vec<Effect>) {
+        if self.away.take().is_some() {
+            out.push(Effect::CancelTimer(TimerId::GiveUp));
+            out.push(Effect::Emit(Heard::Ready));
+        }
+    }
+
+    fn watch(&mut self, now: CallTime, out: &mut Vec<Effect>) {
+        if !self.watching {
+            self.watching = true;
+            out.push(Effect::SetTimer(TimerId::Watch, now.after(WATCH)));
+        }
+    }
+
+    /// Tells if the caller has to wait: nobody hears what is said, or it is heard much later and the caller has fallen
+    /// silent meanwhile.
+    fn look_for_waiting(&mut self, now: CallTime, out: &mut Vec<Effect>) {
+        if !self.wants_audio() {
+            return;
+        }
+        // All that waited was sent, and what nobody answered was no more than a cough: silence proves nothing.
+        if matches!(&self.state, State::Open(link) if link.next >= self.voice_end && link.unanswered().is_none())
+        {
+            self.come_back(out);
+        }
+        if let Some(Away { since, .. }) = self.away {
+            if now.since(since) >= LATE {
+                self.tell_away(out);
+            }
+            if now.since(since) >= WAITING && self.away.is_some_and(|away| away.told) {
+                out.push(Effect::Emit(Heard::Waiting { since }));
+            }
+            self.watch(now, out);
+            return;
+        }
+        let State::Open(link) = &self.state else { return };
+        if self.audio.end().saturating_sub(link.next) <= BEHIND {
+            return;
+        }
+        let unheard = self.voice_end > self.covered.saturating_add(WORD_EDGE);
+        if !self.voice
+            && unheard
+            && let Some(since) = self.clock.at(self.voice_end)
+            && now.since(since) >= WAITING
+        {
+            out.push(Effect::Emit(Heard::Waiting { since }));
+        }
+        self.watch(now, out);
     }
 
     /// Audio keeps the connection open by itself; without it, a message has to. A fresh one needs real audio.
@@ -298,36 +433,40 @@ impl EarMachine {
             return;
         }
         // One that never said a word proves nothing, so it counts like one that could not be opened.
-        let spoke = matches!(&self.state, State::Open(link) if link.spoke);
+        let (spoke, unanswered) = match &self.state {
+            State::Open(link) => (link.spoke, link.unanswered()),
+            _ => (false, None),
+        };
         self.failures = if spoke { 1 } else { self.failures.saturating_add(1) };
         self.state = State::Backoff;
         self.cancel_timers(out);
         // Told first: what is committed now may be the first half of something.
-        if error.is_retryable() && self.failures < self.settings.max_reconnects {
-            out.push(Effect::Emit(Heard::Interrupted));
+        if error.is_retryable() {
+            // A connection that has gone silent heard nothing of the voice it did not answer.
+            let unheard = (self.voice_end > self.covered.saturating_add(WORD_EDGE)).then_some(self.voice_end);
+            // Noise of long ago that no recogniser took for words is nothing anybody waits for.
+            let recent = self.settings.stall.saturating_mul(2);
+            let unheard = unheard.and_then(|at| self.clock.at(at)).filter(|at| now.since(*at) <= recent);
+            let unanswered = unanswered.and_then(|at| self.clock.at(at));
+            let waiting = [unanswered, unheard].into_iter().flatten();
+            let since = waiting.min().unwrap_or(now).min(now);
+            self.go_away(now, since, out);
+            self.tell_away(out);
         }
         self.assembler.closed(&mut self.steps);
         self.tell(out);
         self.retry(now, error, out);
     }
 
-    /// Waits for another attempt, or gives up.
+    /// Waits for another attempt, or gives up where none can help.
     fn retry(&mut self, now: CallTime, error: ProviderError, out: &mut Vec<Effect>) {
         if self.finishing != Finishing::No {
             self.end(out);
             return;
         }
-        if !error.is_retryable() || self.failures >= self.settings.max_reconnects {
-            self.state = State::Lost;
-            self.assembler.end(&mut self.steps);
-            self.tell(out);
-            self.cancel_timers(out);
-            self.dropped = self.dropped.saturating_add(self.audio.end().saturating_sub(self.settled));
-            self.settled = self.audio.end();
-            self.audio.release(self.settled);
-            self.tell_dropped(out);
-            audit("stt.lost", json!({"code": error.code, "failures": self.failures}), out);
-            out.push(Effect::Emit(Heard::Lost { code: error.code }));
+        self.last_code.clone_from(&error.code);
+        if !error.is_retryable() {
+            self.lose(out);
             return;
         }
         let wait = self.backoff(&error);
@@ -336,6 +475,20 @@ impl EarMachine {
         audit("stt.reconnecting", detail, out);
         self.state = State::Backoff;
         out.push(Effect::SetTimer(TimerId::Reconnect, now.after(wait)));
+    }
+
+    /// The call has to go on without ears.
+    fn lose(&mut self, out: &mut Vec<Effect>) {
+        self.state = State::Lost;
+        self.assembler.end(&mut self.steps);
+        self.tell(out);
+        self.cancel_all_timers(out);
+        self.dropped = self.dropped.saturating_add(self.audio.end().saturating_sub(self.settled));
+        self.settled = self.audio.end();
+        self.audio.release(self.settled);
+        self.tell_dropped(out);
+        audit("stt.lost", json!({"code": self.last_code, "failures": self.failures}), out);
+        out.push(Effect::Emit(Heard::Lost { code: self.last_code.clone() }));
     }
 
     /// Half of the doubled wait, and up to as much again by chance; more if the vendor asks for it.
@@ -386,7 +539,7 @@ impl EarMachine {
         self.state = State::Ended;
         self.assembler.end(&mut self.steps);
         self.tell(out);
-        self.cancel_timers(out);
+        self.cancel_all_timers(out);
         self.tell_dropped(out);
         out.push(Effect::CloseSocket);
         out.push(Effect::Stop);
@@ -434,11 +587,24 @@ impl EarMachine {
         }
     }
 
+    fn cancel_all_timers(&mut self, out: &mut Vec<Effect>) {
+        self.cancel_timers(out);
+        self.away = None;
+        self.watching = false;
+        for id in [TimerId::Watch, TimerId::GiveUp] {
+            out.push(Effect::CancelTimer(id));
+        }
+    }
+
     /// Tells how much audio no recogniser will hear.
     fn tell_dropped(&mut self, out: &mut Vec<Effect>) {
-        let dropped = std::mem::take(&mut self.dropped);
-        if dropped > 0 {
-            audit("stt.audio_dropped", json!({"ms": dropped / BYTES_PER_MS}), out);
+        let ms = std::mem::take(&mut self.dropped) / BYTES_PER_MS;
+        let hole = std::mem::take(&mut self.hole);
+        if ms > 0 {
+            audit("stt.audio_dropped", json!({"ms": ms, "voice": hole}), out);
+        }
+        if hole {
+            out.push(Effect::Emit(Heard::Hole { ms }));
         }
     }
 }

@@ -202,7 +202,122 @@ fn audio_older_than_the_buffer_is_dropped_and_told_once() {
             _ => None,
         })
         .collect();
-    assert_eq!(rows, [("stt.audio_dropped", r#"{"ms":2000}"#.to_owned())]);
+    assert_eq!(rows, [("stt.audio_dropped", r#"{"ms":2000,"voice":false}"#.to_owned())]);
+    assert!(!out.iter().any(|e| matches!(e, Effect::Emit(Heard::Hole { .. }))), "silence is no loss");
+}
+
+#[test]
+fn voice_that_had_to_go_is_told_as_a_hole() {
+    let mut rig = Rig::new(settings());
+    rig.on(Event::Voice(true));
+    rig.speak(1_000);
+    rig.on(Event::Voice(false));
+    rig.speak(5_000);
+    rig.on(Event::Connected);
+    assert!(rig.take().contains(&Effect::Emit(Heard::Hole { ms: 1_000 })));
+}
+
+/// What the call is told of its ear being away, with the time since when.
+fn told_away(rig: &mut Rig) -> Vec<(&'static str, u64)> {
+    let out = rig.take();
+    out.iter()
+        .filter_map(|e| match e {
+            Effect::Emit(Heard::Interrupted) => Some(("interrupted", 0)),
+            Effect::Emit(Heard::Ready) => Some(("ready", 0)),
+            Effect::Emit(Heard::Lost { .. }) => Some(("lost", 0)),
+            Effect::Emit(Heard::Waiting { since }) => Some(("waiting", since.as_millis())),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_first_connection_that_hangs_is_told_in_time_and_given_up_by_time() {
+    let mut rig = Rig::new(settings());
+    rig.speak(1_400);
+    assert!(told_away(&mut rig).is_empty());
+    rig.speak(600);
+    assert_eq!(told_away(&mut rig), [("interrupted", 0), ("waiting", 0), ("waiting", 0), ("waiting", 0)]);
+    rig.speak(7_900);
+    assert!(rig.machine.wants_audio());
+    rig.take();
+    rig.speak(200);
+    let out = rig.take();
+    assert!(out.contains(&Effect::CloseSocket), "the attempt under way is dropped: {out:?}");
+    assert!(out.contains(&Effect::Emit(Heard::Lost { code: "no_answer".into() })));
+    assert!(!rig.machine.wants_audio() && rig.timers.is_empty());
+}
+
+#[test]
+fn a_new_connection_is_ready_at_once_only_if_no_voice_waits_for_it() {
+    let mut rig = Rig::open();
+    rig.speak(1_000);
+    rig.on(closed());
+    rig.pass(300);
+    rig.on(Event::Connected);
+    assert_eq!(told_away(&mut rig), [("interrupted", 0), ("ready", 0)]);
+    rig.on(Event::Voice(true));
+    rig.speak(600);
+    rig.on(closed());
+    rig.pass(600);
+    rig.on(Event::Connected);
+    assert!(!told_away(&mut rig).contains(&("ready", 0)));
+    rig.on(settled_to(0.5, "hello"));
+    assert_eq!(told_away(&mut rig), [("ready", 0)]);
+}
+
+#[test]
+fn a_cough_before_a_cut_does_not_make_a_silent_call_deaf() {
+    let mut rig = Rig::open();
+    rig.on(Event::Voice(true));
+    rig.speak(100);
+    rig.on(Event::Voice(false));
+    rig.on(closed());
+    rig.pass(600);
+    rig.on(Event::Connected);
+    rig.speak(4_000);
+    assert!(told_away(&mut rig).contains(&("ready", 0)));
+    rig.speak(12_000);
+    assert!(rig.machine.wants_audio() && told_away(&mut rig).is_empty());
+}
+
+#[test]
+fn noise_of_long_ago_does_not_make_an_outage_older_than_it_is() {
+    let mut rig = Rig::open();
+    rig.on(Event::Voice(true));
+    rig.speak(280);
+    rig.on(Event::Voice(false));
+    rig.speak(30_000);
+    rig.take();
+    let cut_at = rig.now;
+    rig.on(closed());
+    rig.pass(1);
+    assert!(rig.machine.wants_audio(), "not given up at once");
+    assert!(rig.timers[&TimerId::GiveUp] >= ms(cut_at + 9_999));
+}
+
+#[test]
+fn a_caller_who_fell_silent_waits_while_the_recogniser_is_behind() {
+    let mut rig = Rig::open();
+    rig.on(Event::Voice(true));
+    rig.speak(2_000);
+    rig.on(closed());
+    rig.pass(300);
+    rig.on(Event::Voice(false));
+    rig.speak(1_000);
+    rig.on(Event::Connected);
+    rig.speak(1_000);
+    rig.on(settled_to(0.9, "hello"));
+    rig.take();
+    rig.speak(600);
+    let told = told_away(&mut rig);
+    let Some(("waiting", since)) = told.last() else { panic!("{told:?}") };
+    assert!(since.abs_diff(2_000) < 50, "since the end of the voice: {since}");
+    rig.speak(1_000);
+    rig.on(settled_to(2.4, "hello"));
+    rig.take();
+    rig.speak(2_000);
+    assert!(told_away(&mut rig).is_empty(), "all that was said is heard");
 }
 
 #[test]
@@ -233,7 +348,8 @@ fn a_break_is_told_before_what_it_commits() {
 
 #[test]
 fn waits_double_with_chance_in_them_up_to_the_longest() {
-    let mut rig = Rig::new(EarSettings { max_reconnects: 20, ..settings() });
+    let long = Duration::from_millis(5_000);
+    let mut rig = Rig::new(EarSettings { reconnect_max: long, give_up: 20 * long, ..settings() });
     for n in 0..12u32 {
         rig.take();
         rig.on(Event::ConnectFailed(error(ProviderErrorKind::Unreachable)));
@@ -250,11 +366,11 @@ fn a_vendor_that_asks_for_a_longer_wait_gets_it_within_the_longest() {
     let mut rig = Rig::new(settings());
     let kind = ProviderErrorKind::RateLimited { retry_after: Some(Duration::from_secs(60)) };
     rig.on(Event::ConnectFailed(error(kind)));
-    assert_eq!(rig.timers[&TimerId::Reconnect], ms(5_000));
+    assert_eq!(rig.timers[&TimerId::Reconnect], ms(500));
 }
 
 #[test]
-fn a_permanent_refusal_loses_the_ear_at_once_and_repeated_failures_do_in_the_end() {
+fn a_permanent_refusal_loses_the_ear_at_once_and_any_number_of_failures_only_in_time() {
     let mut rig = Rig::new(settings());
     rig.speak(1_000);
     rig.on(Event::ConnectFailed(error(ProviderErrorKind::Auth)));
@@ -263,25 +379,24 @@ fn a_permanent_refusal_loses_the_ear_at_once_and_repeated_failures_do_in_the_end
     assert!(rig.timers.is_empty());
 
     let mut rig = Rig::new(settings());
-    let mut connects = 0;
     while rig.machine.wants_audio() {
         rig.on(Event::ConnectFailed(error(ProviderErrorKind::Timeout)));
-        rig.pass(6_000);
-        connects += 1;
+        rig.pass(501);
     }
-    assert_eq!(connects, 6);
+    assert!((10_000..=10_600).contains(&rig.now), "{}", rig.now);
 }
 
 #[test]
-fn connections_that_break_before_a_word_are_counted_as_failures() {
+fn connections_that_break_before_a_word_of_what_waits_are_no_ears() {
     let mut rig = Rig::new(settings());
-    for _ in 0..6 {
-        assert!(rig.machine.wants_audio());
+    rig.on(Event::Voice(true));
+    rig.speak(500);
+    while rig.machine.wants_audio() {
         rig.on(Event::Connected);
         rig.on(closed());
-        rig.pass(6_000);
+        rig.pass(501);
     }
-    assert!(!rig.machine.wants_audio());
+    assert!((10_000..=10_600).contains(&rig.now), "{}", rig.now);
 }
 
 #[test]
@@ -329,7 +444,7 @@ fn voice_without_an_answer_replaces_the_connection_and_silence_does_not() {
     rig.speak(6_000);
     assert!(!rig.take().contains(&Effect::CloseSocket), "a cough is not a stall");
     rig.on(Event::Voice(true));
-    rig.speak(2_900);
+    rig.speak(2_400);
     assert!(!rig.take().contains(&Effect::CloseSocket));
     rig.speak(200);
     let out = rig.take();
@@ -341,7 +456,7 @@ fn a_message_puts_off_the_stall() {
     let mut rig = Rig::open();
     rig.on(Event::Voice(true));
     for _ in 0..10 {
-        rig.speak(2_900);
+        rig.speak(2_400);
         rig.on(Event::Message(SttMessage::UtteranceEnd { last_word_end: None }));
     }
     assert!(!rig.take().contains(&Effect::CloseSocket));
@@ -594,7 +709,7 @@ struct Cut {
 
 fn conversation() -> impl Strategy<Value = (Vec<(u64, u64)>, Vec<Cut>, u64)> {
     let words = proptest::collection::vec((60u64..1_600, 120u64..500), 1..40);
-    let cut = (1_000u64..45_000, 0u64..1_200, any::<bool>()).prop_map(|(at, down, silent)| Cut {
+    let cut = (1_000u64..45_000, 0u64..=3_000, any::<bool>()).prop_map(|(at, down, silent)| Cut {
         at,
         down,
         silent,
@@ -623,7 +738,11 @@ proptest! {
         line.resize(line.len() + 22_000 * 8, 0xFF);
         line.resize(line.len().next_multiple_of(160), 0xFF);
 
-        let stt = SttConfig { stall_ms: 1_500, reconnect_max_ms: 400, max_reconnects: 99, ..SttConfig::default() };
+        // The promise is made for the defaults; a connection that goes silent takes as long again to be found out.
+        let stt = match silent {
+            true => SttConfig { stall_ms: 1_500, ..SttConfig::default() },
+            false => SttConfig::default(),
+        };
         let mut rig = Rig::new(EarSettings::new(&stt, &CallConfig::default()));
         let mut link: Option<Recogniser> = None;
         let mut connecting: Option<u64> = Some(60);

@@ -31,7 +31,7 @@ pub struct SttEvent {
 /// What was heard.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
-    /// The recogniser is connected (again).
+    /// The recogniser hears the caller (again).
     Ready,
     /// The caller's utterance so far: settled words and the newest guess, the whole of it each time.
     Partial {
@@ -47,8 +47,20 @@ pub enum Heard {
     },
     /// Sound that may be speech began: a hint, never a decision.
     SpeechStarted,
-    /// The connection broke; audio is being kept and a reconnect is under way.
+    /// Nothing the caller says can be made out for now: the connection broke or has gone silent, or there is none yet.
+    /// Audio is being kept and a reconnect is under way. Told once, until `Ready`.
     Interrupted,
+    /// The caller may be waiting since then, for words that cannot be told yet: there is no recogniser, or it is
+    /// behind. Told again and again while that lasts.
+    Waiting {
+        /// When the recogniser fell silent, or the caller did.
+        since: CallTime,
+    },
+    /// Words of the caller's may be missing: so much audio with voice in it was dropped.
+    Hole {
+        /// How much, ms.
+        ms: u64,
+    },
     /// The recogniser cannot be reached any more; the call has to go on without ears.
     Lost {
         /// Stable code of the last failure.

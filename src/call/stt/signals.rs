@@ -26,8 +26,8 @@ pub struct EarSettings {
     pub reconnect: Duration,
     /// Longest wait before a reconnect.
     pub reconnect_max: Duration,
-    /// Failures in a row after which the ear gives up.
-    pub max_reconnects: u32,
+    /// After so long without a recogniser that hears, the ear gives up.
+    pub give_up: Duration,
     /// Most audio in one frame, bytes; at least 1.
     pub join: usize,
     /// Most audio in one frame while nobody speaks, bytes; at least `join`.
@@ -46,7 +46,7 @@ impl EarSettings {
             keep: u64::from(stt.gap_buffer_ms).saturating_mul(BYTES_PER_MS),
             reconnect: Duration::from_millis(stt.reconnect_ms),
             reconnect_max: Duration::from_millis(stt.reconnect_max_ms),
-            max_reconnects: stt.max_reconnects,
+            give_up: Duration::from_millis(call.apology_ms),
             join: usize::try_from(join).unwrap_or(320),
             silence_join: usize::try_from(silence_join).unwrap_or(320),
         }
@@ -66,6 +66,10 @@ pub enum TimerId {
     Utterance,
     /// A stage of the end is over.
     Finish,
+    /// It is looked whether the caller has to wait for the recogniser.
+    Watch,
+    /// The recogniser has been away for too long.
+    GiveUp,
 }
 
 /// What happens to the ear.

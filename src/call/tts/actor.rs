@@ -5,8 +5,8 @@ use super::machine::VoiceMachine;
 use super::messages::{InjectPanic, Speak, StopReply, TtsEvent, VoiceOut};
 use super::voices::{Lease, Voices};
 use crate::domain::ids::Generation;
-use crate::provider::ProviderError;
 use crate::provider::tts::SpeechStream;
+use crate::provider::{ProviderError, ProviderErrorKind};
 use actix::{Actor, AsyncContext, Context, Handler, Recipient, SpawnHandle, StreamHandler, WrapFuture};
 use actix::{ActorContext, Running};
 use bytes::Bytes;
@@ -195,7 +195,12 @@ impl StreamHandler<Report> for TtsActor {
                 Event::Audio { job, audio }
             }
             Some(Err(error)) => {
-                self.settle(job, false);
+                if error.kind == ProviderErrorKind::Refused {
+                    // That says something of the text, and nothing of how the vendor does for other calls.
+                    self.tasks.remove(&job);
+                } else {
+                    self.settle(job, false);
+                }
                 tracing::warn!(vendor = error.vendor, code = %error.code, "a synthesis failed");
                 Event::Failed { job, code: error.code }
             }

@@ -5,9 +5,9 @@
 //! frames are passed on, so that a stream that breaks leaves no fraction of one behind.
 
 use super::events::{Effect, Event, JobId, Skip};
-use super::fallback;
 use super::messages::Spoke;
 use super::sentence::{Item, Job, Recent, Stage};
+use crate::call::fallback;
 use crate::domain::audit::AuditEvent;
 use crate::domain::ids::ReplyId;
 use bytes::Bytes;
@@ -147,9 +147,7 @@ impl VoiceMachine {
             return;
         }
         let rest = item.text.split_at_checked(item.from).map_or("", |(_, rest)| rest);
-        let sent_now = sent_ms.saturating_sub(item.sent_before);
-        item.from = item.from.saturating_add(fallback::resume_at(rest, sent_now));
-        item.sent_before = sent_ms;
+        item.from = item.from.saturating_add(fallback::resume_at(rest, sent_ms));
         out.push(item.fell_back(sent_ms));
         self.attempt(0, out);
     }

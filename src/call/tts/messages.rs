@@ -77,7 +77,8 @@ pub trait VoiceOut {
     fn audio(&self, reply: ReplyId, sentence: u32, audio: &[u8]) -> bool;
     /// The sentence is complete: its last frame is padded and its mark set.
     fn end_sentence(&self, reply: ReplyId, sentence: u32);
-    /// Takes back what of this sentence has not been sent yet; tells how many ms of it have been.
+    /// Takes back what of this sentence has not been sent yet; tells how many ms of it have been, since it was announced
+    /// or last taken back.
     fn retract(&self, reply: ReplyId, sentence: u32) -> u64;
     /// Resolves once there is room for more audio.
     fn room(&self) -> LocalBoxFuture<'static, ()>;

@@ -3,7 +3,6 @@
 pub mod actor;
 pub mod cache;
 pub mod events;
-mod fallback;
 pub mod machine;
 pub mod messages;
 mod sentence;

@@ -62,8 +62,6 @@ pub(super) struct Item {
     pub(super) begun: bool,
     /// Where the current attempt starts, byte offset in `text`.
     pub(super) from: usize,
-    /// ms sent before the current attempt.
-    pub(super) sent_before: u64,
     /// Not to be requested ahead: there was no room.
     pub(super) deferred: bool,
 }
@@ -136,7 +134,6 @@ impl Item {
             code: "no_voice".to_owned(),
             begun: false,
             from: 0,
-            sent_before: 0,
             deferred: false,
         }
     }

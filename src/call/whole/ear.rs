@@ -18,6 +18,23 @@ const SILENCE: u8 = 0xFF;
 const SILENT: &[u8] = &[SILENCE; (PIECE_MS * 8) as usize];
 const WORD_BYTES: u64 = WORD_MS * 8;
 
+/// How a recogniser is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Away {
+    Refuses,
+    Hangs,
+    /// It takes connections and audio, and says nothing.
+    Mute,
+}
+
+/// A time without a recogniser.
+#[derive(Clone, Copy, Debug)]
+pub struct Outage {
+    from: u64,
+    until: u64,
+    away: Away,
+}
+
 #[derive(Default)]
 pub struct EarChild {
     pub generation: u32,
@@ -61,9 +78,53 @@ struct Connection {
     last_word_end: u64,
     gap_told: bool,
     answers_at: u64,
+    mute: bool,
 }
 
 impl World {
+    pub fn plan_outages(&mut self) {
+        if !self.troubles.ear || !self.real_ear {
+            return;
+        }
+        for _ in 0..self.chance.between(1, 3) {
+            let from = self.chance.between(0, 50_000);
+            let long = match self.chance.between(0, 9) {
+                0..6 => self.chance.between(100, 3_000),
+                6..9 => self.chance.between(3_000, 9_000),
+                _ => self.chance.between(9_000, 25_000),
+            };
+            let away = *self.chance.of(&[Away::Refuses, Away::Hangs, Away::Mute]);
+            self.outages.push(Outage { from, until: from + long, away });
+            self.at(from, move |w| w.recogniser_goes(away, long));
+        }
+    }
+
+    fn recogniser_goes(&mut self, away: Away, long: u64) {
+        self.tell(|| format!("-- the recogniser is away for {long} ms: {away:?}"));
+        let Some(owner) = self.open_owner() else { return };
+        match away {
+            Away::Mute => {
+                if let Some(connection) = &mut self.owners[owner].ear.connection {
+                    connection.mute = true;
+                }
+            }
+            Away::Refuses | Away::Hangs => {
+                if self.owners[owner].ear.connection.take().is_some() {
+                    let error = ProviderError::new("sim", ProviderErrorKind::Closed, "sim");
+                    self.drive_ear(owner, Event::Closed(Some(error)));
+                }
+            }
+        }
+    }
+
+    fn outage(&self) -> Option<Away> {
+        let now = self.now;
+        self.outages
+            .iter()
+            .find(|outage| (outage.from..outage.until).contains(&now))
+            .map(|outage| outage.away)
+    }
+
     pub fn start_ear(&mut self, owner: usize) {
         let random = self.chance.next();
         let real = self.real_ear;
@@ -84,6 +145,8 @@ impl World {
             for (audio, voiced) in std::mem::take(&mut self.owners[owner].ear.ring) {
                 self.take_audio(owner, audio, voiced);
             }
+        } else {
+            self.heard_from_ear(owner, Heard::Ready);
         }
     }
 
@@ -250,8 +313,14 @@ impl World {
                 self.owners[owner].ear.timers.remove(&id);
             }
             Effect::Emit(heard) => {
-                if !matches!(heard, Heard::Audit(_)) {
-                    self.heard_from_ear(owner, heard);
+                match &heard {
+                    Heard::Audit(row) => {
+                        if row.code == "stt.audio_dropped" {
+                            // Known to be lost.
+                            self.lost_until = self.now;
+                        }
+                    }
+                    _ => self.heard_from_ear(owner, heard),
                 }
             }
             Effect::Stop => {
@@ -263,6 +332,18 @@ impl World {
 
     fn connect(&mut self, owner: usize) {
         let wait = self.chance.between(40, 400);
+        let outage = self.outage();
+        let failure = match outage {
+            Some(Away::Refuses) => Some((wait, ProviderErrorKind::Unreachable)),
+            Some(Away::Hangs) => Some((SttConfig::default().connect_timeout_ms, ProviderErrorKind::Timeout)),
+            Some(Away::Mute) | None => None,
+        };
+        if let Some((wait, kind)) = failure {
+            self.ear_after(owner, wait, move |w| {
+                w.drive_ear(owner, Event::ConnectFailed(ProviderError::new("sim", kind, "sim")));
+            });
+            return;
+        }
         if self.troubles.breaks && self.chance.percent(20) {
             let fatal = self.chance.percent(4);
             let kind = if fatal { ProviderErrorKind::Auth } else { ProviderErrorKind::Unreachable };
@@ -274,7 +355,8 @@ impl World {
         self.ear_after(owner, wait, move |w| {
             let ear = &mut w.owners[owner].ear;
             ear.connections += 1;
-            ear.connection = Some(Connection { id: ear.connections, ..Connection::default() });
+            let mute = outage == Some(Away::Mute);
+            ear.connection = Some(Connection { id: ear.connections, mute, ..Connection::default() });
             let id = ear.connections;
             if w.troubles.breaks && w.chance.percent(50) {
                 let lives = w.chance.between(1_000, 30_000);
@@ -379,6 +461,9 @@ impl World {
     fn answer_from(&mut self, owner: usize, event: Event) {
         let delay = self.chance.between(30, 250);
         let Some(connection) = &mut self.owners[owner].ear.connection else { return };
+        if connection.mute {
+            return;
+        }
         let at = (self.now + delay).max(connection.answers_at);
         connection.answers_at = at;
         let id = connection.id;
@@ -399,8 +484,12 @@ impl World {
             return;
         }
         let Some(left_at) = self.promises.left_at else { return };
-        for (_, end, word) in &self.caller.said {
-            assert!(end + 4_000 > left_at || self.promises.has(word), "{word} was not heard");
+        // What was said before an outage that took too long is lost; what waits behind one takes its time.
+        let patience = if self.troubles.ear { 9_000 } else { 4_000 };
+        for (begun, end, word) in &self.caller.said {
+            let away = |o: &Outage| o.until + patience > left_at && end + 5_000 > o.from;
+            let lost = *begun < self.lost_until || end + patience > left_at || self.outages.iter().any(away);
+            assert!(lost || self.promises.has(word), "{word} was not heard");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Twilio's end of a stream: plays what is sent, returns the marks, and sees what goes over the wire.
 
+use super::promises::is_numbered;
 use super::world::World;
 use crate::call::machine::Event;
 use crate::call::messages::StreamEvent;
@@ -7,6 +8,11 @@ use crate::call::playback::{FRAME_BYTES, Outgoing};
 use crate::domain::ids::ReplyId;
 use crate::domain::turn::TurnRecord;
 use std::collections::{BTreeMap, HashSet, VecDeque};
+
+/// The longest a caller may wait without the bot's voice, ms.
+const WAIT: u64 = 4_000;
+/// The same where voices or children fail.
+const TROUBLED_WAIT: u64 = 6_000;
 
 /// Where a frame of the bot comes from; every frame carries it in each of its four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +220,7 @@ impl World {
         for what in out {
             match what {
                 Sent::Frame(frame) => {
-                    self.check_wait();
+                    self.check_waits();
                     self.tally.frames += 1;
                     self.owners[owner].line.sent(&frame, now);
                 }
@@ -277,18 +283,38 @@ impl World {
     }
 
     /// While the caller waits for an answer, no more than 4 s pass without a sound of the bot.
-    pub fn check_wait(&self) {
+    pub fn check_waits(&mut self) {
         let Some(owner) = self.owners.last() else { return };
-        // Where voices or children fail, the apology comes at last, and after it the end.
-        let limit = if self.troubles.voice || self.troubles.crashes { 14_000 } else { 4_000 };
-        if !owner.stream_open
-            || !owner.is_live()
-            || !owner.machine.as_ref().is_some_and(|m| m.owes_an_answer())
-        {
+        let Some(machine) = owner.machine.as_ref().filter(|_| owner.stream_open && owner.is_live()) else {
             return;
+        };
+        let mut begun = None;
+        if machine.owes_an_answer() {
+            begun = Some(owner.caller_at);
         }
-        let since = owner.line.plays_until.max(owner.caller_at).max(owner.t0);
-        let gap = self.now.saturating_sub(since);
+        // Nor do they while what the caller has said is not even heard.
+        if machine.converses()
+            && let Some(silent_since) = self.unheard_since(owner.t0)
+        {
+            begun = begun.max(Some(silent_since.max(owner.key_at)));
+        }
+        let Some(begun) = begun else { return };
+        let gap = self.now.saturating_sub(begun.max(owner.line.plays_until).max(owner.t0));
+        let troubled = self.troubles.voice || self.troubles.crashes;
+        let longest = if troubled { &mut self.tally.troubled_wait } else { &mut self.tally.wait };
+        *longest = gap.max(*longest);
+        // A voice that fails takes its time until the other one is asked, for each sentence anew.
+        let limit = if troubled { TROUBLED_WAIT } else { WAIT };
         assert!(gap <= limit, "the caller has waited {gap} ms in silence");
+    }
+
+    /// Since when the caller is silent, having said words that the call does not know of.
+    fn unheard_since(&self, t0: u64) -> Option<u64> {
+        let (_, end, _) = self.caller.said.last().filter(|_| self.real_ear)?;
+        let from = t0.max(self.lost_until);
+        let unheard = |(begun, _, word): &(u64, u64, String)| {
+            *begun >= from && is_numbered(word) && !self.promises.has(word)
+        };
+        (*end <= self.now && self.caller.said.iter().rev().take(40).any(unheard)).then_some(*end)
     }
 }

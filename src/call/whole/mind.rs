@@ -88,6 +88,10 @@ impl World {
         self.drive_mind(owner, Event::Overheard { text });
     }
 
+    pub fn note(&mut self, owner: usize, text: String) {
+        self.drive_mind(owner, Event::Note(text));
+    }
+
     pub fn said(&mut self, owner: usize, heard: String) {
         self.drive_mind(owner, Event::Said { heard });
     }
@@ -249,7 +253,9 @@ impl World {
     }
 
     fn sentences(&mut self, req: u32) -> String {
-        let count = self.chance.between(1, 3);
+        // Now and then more than is handed to the voice at once.
+        let count =
+            if self.chance.percent(4) { self.chance.between(10, 20) } else { self.chance.between(1, 3) };
         let sentences: Vec<String> = (0..count)
             .map(|i| {
                 let words = ["alpha", "beta", "gamma,", "delta", "epsilon", "zeta;", "eta", "theta"];

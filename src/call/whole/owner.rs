@@ -41,6 +41,8 @@ pub struct Owner {
     pub leaves: u32,
     pub recordings: u32,
     pub panicked: bool,
+    /// When the caller last pressed a key.
+    pub key_at: u64,
     /// When the caller last did something that it knows of.
     pub caller_at: u64,
 }
@@ -87,17 +89,23 @@ impl Owner {
 }
 
 const NOTICE: &str = "This call is recorded.";
+const DEAF: [&str; 2] = ["I cannot hear you now.", "Still nothing, please hold."];
 const FILLERS: [&str; 4] = ["One moment.", "Just a second.", "Nearly there.", "Let me look."];
 
 fn lines() -> Phrases {
     let list = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
     Phrases {
         fillers: list(&FILLERS[..3]),
-        tool_fillers: list(&FILLERS[3..]),
+        tool_fillers: crate::dialogue::schema::names()
+            .into_iter()
+            .map(|tool| (tool.to_owned(), FILLERS[3].to_owned()))
+            .collect(),
         idle_prompts: list(&["Are you there?", "Hello, hello?"]),
         idle_goodbye: "I hang up now, goodbye.".into(),
         goodbye: "Goodbye then.".into(),
         say_again: "Sorry, say that again?".into(),
+        cannot_hear: list(&DEAF),
+        hears_again: "I hear you again, what was that?".into(),
         apology_goodbye: "Sorry, we will call you back.".into(),
         apology_transfer: "Sorry, somebody will help you.".into(),
         transfer: "I put you through.".into(),
@@ -138,6 +146,7 @@ impl World {
             recordings: 0,
             panicked: false,
             caller_at: self.now,
+            key_at: self.now,
             facts,
         });
         self.start_ear(owner);
@@ -170,6 +179,7 @@ impl World {
             zero_for_person: self.chance.percent(50),
             record: self.records,
             notice,
+            named: false,
             epoch: self.owners[owner].facts.epoch,
             resume,
             keep_turns: 48,
@@ -226,6 +236,9 @@ impl World {
         ) {
             this.caller_at = now;
         }
+        if matches!(event, Event::Stream(crate::call::messages::StreamEvent::Digit(_))) {
+            this.key_at = now;
+        }
         self.tell(|| format!("{owner} <- {event:?}"));
         self.heard_by_call(owner, &event);
         let this = &mut self.owners[owner];
@@ -262,6 +275,7 @@ impl World {
                     self.tally.fillers += 1;
                     self.owners[owner].line.check_dry();
                 }
+                self.tally.deaf += u64::from(DEAF.contains(&text.as_str()));
                 self.owners[owner].line.spoken(reply, sentence, &text);
                 self.tell_voice(owner, move |w| w.speak(owner, reply, sentence, text));
             }
@@ -291,6 +305,7 @@ impl World {
                 self.owners[owner].line.check_heard(reply, &heard, false);
                 self.tell_mind(owner, move |w| w.said(owner, heard));
             }
+            Effect::Note { text } => self.tell_mind(owner, move |w| w.note(owner, text)),
             Effect::Overheard { text } => self.tell_mind(owner, move |w| w.overheard(owner, text)),
             Effect::Finalize => self.finalize(owner),
             Effect::FinishListening => self.finish_listening(owner),
@@ -326,7 +341,7 @@ impl World {
                 assert_eq!(self.owners[owner].recordings, 1, "recording starts twice");
                 assert!(self.has_consented(), "recording starts before the notice was heard");
             }
-            Effect::Silence { .. } => {} // Random keys may make a card number.
+            Effect::Silence { .. } | Effect::SilenceBefore { .. } => {} // Random keys may make a card number.
             Effect::SaveState => self.save_state(owner),
             Effect::Audit(row) => {
                 self.tally.fallbacks += u64::from(row.code == "tts.fallback");
@@ -378,6 +393,9 @@ impl World {
         self.tally.crashes += 1;
         if child == Child::Tts {
             self.break_off(owner);
+        }
+        if child == Child::Stt {
+            self.lost_until = self.now;
         }
         self.owners[owner].stop(child);
         self.child_ended(owner, child);

@@ -22,7 +22,7 @@ pub struct Promises {
     forgotten: usize,
 }
 
-fn is_numbered(word: &str) -> bool {
+pub fn is_numbered(word: &str) -> bool {
     word.strip_prefix('w').is_some_and(|n| n.parse::<u32>().is_ok())
 }
 

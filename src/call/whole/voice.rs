@@ -86,6 +86,7 @@ impl World {
         let voice = &mut self.owners[owner].voice;
         if !voice.dead.contains(&reply) {
             voice.queue.push((reply, sentence));
+            assert!(voice.queue.len() <= 24, "more sentences than a mailbox is to hold: {:?}", voice.queue);
         }
         self.drive_voice(owner, Event::Speak { reply, sentence, text, keep: false, kept: None });
     }

@@ -2,6 +2,7 @@
 
 use super::caller::Caller;
 use super::chance::Chance;
+use super::ear::Outage;
 use super::owner::Owner;
 use super::promises::Promises;
 use crate::call::machine::{Child, Event};
@@ -34,6 +35,8 @@ pub struct Troubles {
     pub crashes: bool,
     /// Streams that break, call actors that panic.
     pub breaks: bool,
+    /// Recognisers that are away for a while.
+    pub ear: bool,
     /// A thread that is busy.
     pub lag: bool,
 }
@@ -47,6 +50,7 @@ pub struct Tally {
     pub requests: u64,
     pub utterances: u64,
     pub fillers: u64,
+    pub deaf: u64,
     pub withdrawn: u64,
     pub keys: u64,
     pub crashes: u64,
@@ -57,6 +61,9 @@ pub struct Tally {
     pub orders: u64,
     pub recordings: u64,
     pub ends: BTreeMap<&'static str, u64>,
+    /// The longest a caller has waited in silence, ms; and where voices or children fail.
+    pub wait: u64,
+    pub troubled_wait: u64,
 }
 
 impl Tally {
@@ -67,6 +74,9 @@ impl Tally {
         self.requests += other.requests;
         self.utterances += other.utterances;
         self.fillers += other.fillers;
+        self.deaf += other.deaf;
+        self.wait = self.wait.max(other.wait);
+        self.troubled_wait = self.troubled_wait.max(other.troubled_wait);
         self.withdrawn += other.withdrawn;
         self.keys += other.keys;
         self.crashes += other.crashes;
@@ -99,6 +109,7 @@ impl Tally {
         least.into_iter().all(|n| n >= self.calls / 20)
             && self.requests > self.calls * 2
             && self.utterances > self.calls * 2
+            && self.deaf >= self.calls / 50
             && ["completed", "transferred", "apology", "silence", "ended", "lost"]
                 .iter()
                 .all(|reason| self.ends.contains_key(reason))
@@ -129,6 +140,10 @@ pub struct World {
     /// One for each stream there was.
     pub owners: Vec<Owner>,
     pub caller: Caller,
+    /// When the recogniser is away, and how.
+    pub outages: Vec<Outage>,
+    /// Words that were begun before this are known to be lost.
+    pub lost_until: u64,
     pub database: Database,
     pub promises: Promises,
     pub tally: Tally,
@@ -145,6 +160,7 @@ impl World {
             mind: chance.percent(50),
             crashes: chance.percent(30),
             breaks: chance.percent(30),
+            ear: chance.percent(40),
             lag: chance.percent(50),
         };
         let limits = Limits {
@@ -166,6 +182,8 @@ impl World {
             troubles,
             profile: Arc::new(rules::profile()),
             owners: Vec::new(),
+            outages: Vec::new(),
+            lost_until: 0,
             database: Database::default(),
             promises: Promises::default(),
             tally: Tally { calls: 1, ..Tally::default() },
@@ -217,6 +235,7 @@ impl World {
             caller: CallerId::Withheld,
             business_number: "+12025550100".into(),
             admission: AdmissionId::from("a1"),
+            unaffordable: false,
         };
         let (Admitted::New(facts), _) = self.roster.admit(self.unix(), call) else { panic!("there is room") };
         self.open_stream(facts);
@@ -251,6 +270,7 @@ impl World {
             });
         }
         self.plan_orders();
+        self.plan_outages();
         while let Some(((at, _), deed)) = self.agenda.pop_first() {
             self.now = at;
             assert!(at < LONGEST, "the call does not end");
@@ -309,9 +329,9 @@ impl World {
         }
         self.database.epoch = facts.epoch.0;
         self.start_owner(facts, resume);
-        if muted {
+        if let Some(muted) = muted {
             let owner = self.owners.len() - 1;
-            self.post(owner, None, Event::Staff(StaffOrder::Mute(true)));
+            self.post(owner, None, Event::Staff(StaffOrder::Mute(muted)));
         }
     }
 
@@ -463,7 +483,7 @@ impl World {
     }
 
     fn watch(&mut self) {
-        self.check_wait();
+        self.check_waits();
         if self.promises.ended == 0 {
             self.after(100, Self::watch);
         }

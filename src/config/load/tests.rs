@@ -100,6 +100,35 @@ fn every_variable_of_the_prototype_and_ours_is_understood() {
 }
 
 #[test]
+fn a_key_in_an_address_that_is_refused_is_not_printed() {
+    for (variable, address) in [
+        ("DEEPGRAM_BASE_URL", "https://h?key=geheim"),
+        ("OPENAI_BASE_URL", "https://geheim@h/v1"),
+        ("ELEVENLABS_BASE_URL", "https://h/v1#geheim"),
+        ("BASE_URL", "https://name:geheim@h?geheim"),
+    ] {
+        let told = messages(&of_vars(&[(variable, address)])).join("\n");
+        assert!(told.contains(variable) && told.contains("[REDACTED]") && !told.contains("geheim"), "{told}");
+    }
+}
+
+#[test]
+fn a_name_that_only_a_later_version_knows_is_not_ignored() {
+    for name in ["METRICS_ADDR", "METRICS_TOKEN", "REDIS_URL", "STATSD_ADDR"] {
+        let loaded = of_vars(&[(name, "redis://h")]);
+        assert_eq!(messages(&loaded), [format!("{name} is not supported by this version yet: take it out")]);
+        assert_eq!(messages(&of_vars(&[(name, " ")])), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_bots_audio_runs_ahead_by_at_most_a_second() {
+    let loaded = of_vars(&[("FRONTDESK_CALL_PLAYBACK_LEAD_MS", "1001")]);
+    assert_eq!(messages(&loaded).len(), 1);
+    assert_eq!(of_vars(&[("FRONTDESK_CALL_PLAYBACK_LEAD_MS", "1000")]).config.call.playback_lead_ms, 1_000);
+}
+
+#[test]
 fn every_setting_can_be_set_by_its_variable_and_by_the_file() {
     let given = Config::default();
     for setting in setting::all() {
@@ -257,12 +286,12 @@ fn a_file_that_is_no_toml_is_named_by_line_and_not_quoted() {
 #[test]
 fn settings_that_contradict_each_other_are_told_with_both_names() {
     for (pairs, wanted) in [
-        (vec![("FRONTDESK_CALL_PLAYBACK_LEAD_MS", "2000")], "FRONTDESK_CALL_PLAYBACK_LEAD_MAX_MS"),
         (vec![("FRONTDESK_CALL_FILLER_MS", "20000")], "FRONTDESK_CALL_APOLOGY_MS"),
-        (vec![("FRONTDESK_STT_RECONNECT_MS", "9000")], "FRONTDESK_STT_RECONNECT_MAX_MS"),
+        (vec![("FRONTDESK_STT_RECONNECT_MS", "900")], "FRONTDESK_STT_RECONNECT_MAX_MS"),
         (vec![("FRONTDESK_LLM_SWITCH_MS", "11000")], "FRONTDESK_CALL_APOLOGY_MS"),
         (vec![("FRONTDESK_TWILIO_RESERVATION_MS", "5000")], "FRONTDESK_TWILIO_RESERVATION_MS"),
         (vec![("FRONTDESK_STT_JOIN_MS", "50")], "no multiple of 20"),
+        (vec![("FRONTDESK_STT_GAP_BUFFER_MS", "500")], "FRONTDESK_STT_SILENCE_JOIN_MS"),
         (vec![("FRONTDESK_CALL_BARGE_IN_WORDS", "3")], "FRONTDESK_CALL_BARGE_IN_WORDS_ALONE"),
         (vec![("TWILIO_SHARED_KEY_ID", "x")], "needs TWILIO_SHARED_KEY "),
         (vec![("TWILIO_SHARED_KEY", "x")], "needs TWILIO_SHARED_KEY_ID "),
@@ -278,6 +307,26 @@ fn settings_that_contradict_each_other_are_told_with_both_names() {
     }
     let loaded = of_file("call.filler_ms = 20000");
     assert!(messages(&loaded)[0].starts_with("call.filler_ms in the configuration file: "));
+}
+
+#[test]
+fn numbers_that_no_call_could_live_with_are_refused() {
+    for (variable, value) in [
+        ("FRONTDESK_STT_GAP_BUFFER_MS", "0"),
+        ("FRONTDESK_STT_STALL_MS", "500"),
+        ("FRONTDESK_STT_CONNECT_TIMEOUT_MS", "100"),
+        ("FRONTDESK_STT_RECONNECT_MAX_MS", "60000"),
+        ("FRONTDESK_TTS_FIRST_AUDIO_MS", "60000"),
+        ("FRONTDESK_TTS_GAP_MS", "60000"),
+        ("FRONTDESK_CALL_RESTART_MS", "60000"),
+        ("FRONTDESK_TWILIO_START_TIMEOUT_MS", "100"),
+    ] {
+        let told = messages(&of_vars(&[(variable, value)]));
+        assert!(
+            told.iter().any(|m| m.contains(variable) && m.contains("a whole number from")),
+            "{variable}: {told:?}"
+        );
+    }
 }
 
 #[test]
@@ -458,5 +507,23 @@ proptest! {
         for setting in setting::all() {
             prop_assert_eq!(setting.check(&loaded.config), Ok(()));
         }
+    }
+}
+
+#[test]
+fn tls_of_our_own_needs_certificate_and_key_and_an_address_that_says_so() {
+    let https = ("BASE_URL", "https://desk.example.com");
+    let (cert, key) = (("TLS_CERT", "c.pem"), ("TLS_KEY", "k.pem"));
+    assert_eq!(messages(&of_vars(&[https, cert, key])), Vec::<String>::new());
+    for (vars, wanted) in [
+        (vec![https, cert], "TLS_CERT: it needs TLS_KEY beside it"),
+        (vec![https, key], "TLS_KEY: it needs TLS_CERT beside it"),
+        (vec![cert, key], "BASE_URL: it must begin with https://: with TLS_CERT, that is what is spoken"),
+        (
+            vec![("BASE_URL", "http://127.0.0.1:3100"), cert, key],
+            "BASE_URL: it must begin with https://: with TLS_CERT, that is what is spoken",
+        ),
+    ] {
+        assert_eq!(messages(&of_vars(&vars)), [wanted]);
     }
 }

@@ -5,15 +5,44 @@ export const session = { user: null, csrf: null };
 /** What the API refused: its problem document. */
 export class ApiError extends Error {
   constructor(status, problem, retryAfter) {
-    super(problem.detail || problem.title || `The server answered ${status}`);
+    const words = problem.detail || problem.title || `The server answered ${status}`;
+    super(words.charAt(0).toUpperCase() + words.slice(1));
     this.status = status;
     this.errors = Array.isArray(problem.errors) ? problem.errors : [];
     this.retryAfter = retryAfter;
   }
 }
 
-/** Told when a request finds nobody signed in. */
+/** Told `out` when a request finds nobody signed in. */
 export const signedOut = new EventTarget();
+
+/** Told `down` when the server cannot be reached any more, and `up` when it can again. */
+export const reach = new EventTarget();
+let reachable = true;
+
+function reached(now) {
+  if (now === reachable) return;
+  reachable = now;
+  reach.dispatchEvent(new Event(now ? 'up' : 'down'));
+}
+
+/** Longest wait for an answer, ms. */
+const PATIENCE = 30000;
+
+/** Like `fetch`; given up when it is called off or takes too long. */
+async function fetchInTime(url, { signal, ...options }) {
+  const control = new AbortController();
+  const stop = () => control.abort(signal?.reason);
+  if (signal?.aborted) stop();
+  signal?.addEventListener('abort', stop, { once: true });
+  const timer = setTimeout(() => control.abort(new DOMException('', 'TimeoutError')), PATIENCE);
+  try {
+    return await fetch(url, { ...options, signal: control.signal });
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', stop);
+  }
+}
 
 const ORDER = { read: 0, viewer: 0, call: 1, staff: 1, admin: 2 };
 
@@ -38,23 +67,43 @@ export async function call(method, path, { query, body, signal, headers, tagged 
   if (method !== 'GET' && session.csrf) options.headers['X-CSRF-Token'] = session.csrf;
   let answer;
   try {
-    answer = await fetch(address(path, query), options);
+    answer = await fetchInTime(address(path, query), options);
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new ApiError(0, { title: 'The server cannot be reached. Check the connection and try again.' });
+    reached(false);
+    const why = error.name === 'TimeoutError' ? 'The server does not answer.' : 'The server cannot be reached.';
+    throw new ApiError(0, { title: `${why} Check the connection and try again.` });
   }
   if (answer.ok) {
+    reached(true);
     if (answer.status === 204) return null;
     const type = answer.headers.get('content-type') ?? '';
     const data = await (type.includes('json') ? answer.json() : answer.text());
     return tagged ? { data, etag: answer.headers.get('etag') } : data;
   }
-  const problem = await answer.json().catch(() => ({}));
+  const told = await answer.json().catch(() => null);
+  // A proxy that stands before a server which is gone answers in its own words.
+  const gone = !told && [502, 503, 504].includes(answer.status);
+  reached(!gone);
+  const problem = told ?? (gone ? { title: 'The server cannot be reached. Check the connection and try again.' } : {});
   if (answer.status === 401 && path !== '/api/session') signedOut.dispatchEvent(new Event('out'));
   throw new ApiError(answer.status, problem, Number(answer.headers.get('retry-after')) || undefined);
 }
 
 export const get = (path, query, signal) => call('GET', path, { query, signal });
+
+/** Every page of a list, as one. */
+export async function getAll(path, query, signal) {
+  const items = [];
+  let cursor;
+  do {
+    const page = await get(path, { ...query, limit: 500, cursor }, signal);
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor);
+  return { items, next_cursor: null };
+}
+
 export const post = (path, body = {}) => call('POST', path, { body });
 export const put = (path, body) => call('PUT', path, { body });
 
@@ -89,7 +138,10 @@ export async function signIn(name, password) {
 }
 
 export async function signOut() {
-  await call('DELETE', '/api/session').catch(() => null);
+  await call('DELETE', '/api/session').catch((error) => {
+    error.message = `You are still signed in. ${error.message}`;
+    throw error;
+  });
   take(null);
 }
 

@@ -1,27 +1,40 @@
 // Starts the dashboard: the signed-in user, the frame around the pages, and which page an address means.
 
-import { get, may, resume, session, signOut, signedOut } from './api.js';
-import { button, clear, failed, h, icon, iconButton, loading, navigate } from './ui.js';
-import { business } from './words.js';
-import { changePassword } from './password.js';
+import { get, may, reach, resume, session, signOut, signedOut } from './api.js';
+import { announce, attempt, button, clear, closeDialogs, failed, h, icon, iconButton, loading, navigate } from './ui.js';
+import { business, plain } from './words.js';
+import { changePassword, choosePassword } from './password.js';
 import * as stream from './stream.js';
 
+/** Loads a page's module. A browser remembers that a module could not be fetched: asked again, it is another address. */
+const page = (file) => {
+  let tries = 0;
+  return async () => {
+    try {
+      return await import(`./pages/${file}.js${tries ? `?again=${tries}` : ''}`);
+    } catch (error) {
+      tries += 1;
+      throw error;
+    }
+  };
+};
+
 const ROUTES = [
-  [/^\/(?:live(?:\/(?<sid>[^/]+))?)?$/, 'live', () => import('./pages/live.js')],
-  [/^\/calls$/, 'calls', () => import('./pages/calls.js')],
-  [/^\/calls\/(?<id>[\w-]+)$/, 'calls', () => import('./pages/call.js')],
-  [/^\/calendar$/, 'calendar', () => import('./pages/calendar.js')],
-  [/^\/customers$/, 'customers', () => import('./pages/customers.js')],
-  [/^\/customers\/(?<id>\d+)$/, 'customers', () => import('./pages/customer.js')],
-  [/^\/messages$/, 'messages', () => import('./pages/messages.js')],
-  [/^\/analytics$/, 'analytics', () => import('./pages/analytics.js')],
-  [/^\/outbound$/, 'outbound', () => import('./pages/outbound.js')],
-  [/^\/test-call$/, 'test-call', () => import('./pages/test-call.js')],
-  [/^\/search$/, 'search', () => import('./pages/search.js')],
-  [/^\/jobs$/, 'jobs', () => import('./pages/jobs.js')],
-  [/^\/settings$/, 'settings', () => import('./pages/settings.js')],
-  [/^\/access$/, 'access', () => import('./pages/access.js')],
-  [/^\/audit$/, 'audit', () => import('./pages/audit.js')],
+  [/^\/(?:live(?:\/(?<sid>[^/]+))?)?$/, 'live', page('live')],
+  [/^\/calls$/, 'calls', page('calls')],
+  [/^\/calls\/(?<id>[\w-]+)$/, 'calls', page('call')],
+  [/^\/calendar$/, 'calendar', page('calendar')],
+  [/^\/customers$/, 'customers', page('customers')],
+  [/^\/customers\/(?<id>\d+)$/, 'customers', page('customer')],
+  [/^\/messages$/, 'messages', page('messages')],
+  [/^\/analytics$/, 'analytics', page('analytics')],
+  [/^\/outbound$/, 'outbound', page('outbound')],
+  [/^\/test-call$/, 'test-call', page('test-call')],
+  [/^\/search$/, 'search', page('search')],
+  [/^\/jobs$/, 'jobs', page('jobs')],
+  [/^\/settings$/, 'settings', page('settings')],
+  [/^\/access$/, 'access', page('access')],
+  [/^\/audit$/, 'audit', page('audit')],
 ];
 
 const NAV = [
@@ -38,9 +51,9 @@ const NAV = [
     ['test-call', '/test-call', 'Test call', 'mic', 'call'],
   ],
   [
-    ['jobs', '/jobs', 'Jobs', 'jobs', 'call'],
+    ['jobs', '/jobs', 'Background work', 'jobs', 'call'],
     ['settings', '/settings', 'Settings', 'settings', 'admin'],
-    ['access', '/access', 'Keys and users', 'access', 'admin'],
+    ['access', '/access', 'Users and keys', 'access', 'admin'],
     ['audit', '/audit', 'Audit trail', 'audit', 'admin'],
   ],
 ];
@@ -49,6 +62,7 @@ const TABS = ['live', 'calls', 'calendar', 'messages'];
 
 const root = document.getElementById('app');
 let main = null;
+let away = null;
 let leaving = null;
 let shown = 0;
 let current = '';
@@ -79,13 +93,22 @@ function navLink([name, href, label, iconName]) {
     name === 'messages' && h('span', { class: 'count', data: { messages: '' }, hidden: true }));
 }
 
+/** What the open menu covers, and who opened it. */
+const covered = () => document.querySelectorAll('.content, .tabs-bottom');
+let opener = null;
+
 function closeMenu() {
-  document.querySelector('.side.open')?.classList.remove('open');
+  if (!document.querySelector('.side.open')) return;
+  document.querySelector('.side').classList.remove('open');
   document.querySelector('.scrim')?.remove();
+  for (const part of covered()) part.inert = false;
+  opener?.focus();
 }
 
-function openMenu() {
+function openMenu(event) {
+  opener = event.currentTarget;
   document.querySelector('.side').classList.add('open');
+  for (const part of covered()) part.inert = true;
   document.body.append(h('button', { class: 'scrim', type: 'button', 'aria-label': 'Close the menu', onclick: closeMenu }));
   document.querySelector('.side a').focus();
 }
@@ -97,12 +120,12 @@ function frame() {
   });
   const side = h('aside', { class: 'side', id: 'menu' },
     h('div', { class: 'brand' }, h('img', { src: `${assets}icon.svg`, alt: '', width: 30, height: 30 }),
-      h('div', null, h('b', { class: 'cut' }, business.name), h('span', null, 'Front desk'))),
+      h('div', null, h('b', null, business.name), h('span', null, 'Front desk'))),
     groups.map((group, n) => h('nav', { class: 'nav', 'aria-label': ['Desk', 'Calls to make', 'Administration'][n] ?? 'More' }, group.map(navLink))),
     h('div', { class: 'foot' },
-      h('button', { type: 'button', class: 'who', title: 'Change your password', onclick: changePassword }, h('b', { class: 'cut' }, session.user.name), h('span', null, session.user.role)), theme,
+      h('button', { type: 'button', class: 'who', title: 'Change your password', onclick: changePassword }, h('b', { class: 'cut' }, session.user.name), h('span', null, plain(session.user.role)), h('span', { class: 'unseen' }, ': change your password')), theme,
       iconButton('Sign out', 'out', { onclick: leave })));
-  const words = h('input', { type: 'search', name: 'q', placeholder: 'Search calls, customers, transcripts', 'aria-label': 'Search', autocomplete: 'off' });
+  const words = h('input', { type: 'search', name: 'q', placeholder: 'Search calls and customers', 'aria-label': 'Search calls and customers', autocomplete: 'off' });
   const state = h('span', { class: 'pill link-state', hidden: true }, 'Updates every few seconds');
   const bar = h('div', { class: 'bar' },
     iconButton('Menu', 'menu', { class: 'button square quiet only-phone', onclick: openMenu, 'aria-controls': 'menu' }),
@@ -115,13 +138,23 @@ function frame() {
   const tabs = h('nav', { class: 'tabs-bottom', 'aria-label': 'Pages' },
     TABS.map((name) => navLink(all.find(([n]) => n === name))), h('button', { type: 'button', onclick: openMenu }, icon('menu'), 'More'));
   const given = session.user.one_time_password && h('div', { class: 'note warn row apart given' }, 'Your password was made for you. Please choose your own.', button('Choose one', { small: true, onclick: changePassword }));
-  clear(root, h('div', { class: 'frame' }, side, h('div', null, bar, given, main)), tabs);
+  away = h('div', { class: 'note bad row apart given', role: 'alert', hidden: true });
+  clear(root, h('div', { class: 'frame' }, side, h('div', { class: 'content' }, bar, away, given, main)), tabs);
 }
 
 async function leave() {
-  await signOut();
+  if (!(await attempt(signOut)).ok) return;
+  tabsOfUs?.postMessage('session');
   location.assign('/');
 }
+
+/** Other tabs of this browser share the session: they are told when somebody signs in or out. */
+const tabsOfUs = 'BroadcastChannel' in globalThis ? new BroadcastChannel('frontdesk') : null;
+tabsOfUs?.addEventListener('message', async () => {
+  const was = session.user?.id;
+  const user = await resume().catch(() => session.user);
+  if (user?.id !== was) restart();
+});
 
 /** Shows the page that the address means. */
 async function show() {
@@ -143,20 +176,20 @@ async function show() {
     else link.removeAttribute('aria-current');
   }
   if (!found) {
-    clear(main, h('div', { class: 'state' }, icon('warning'), h('h2', null, 'There is no such page'), h('a', { href: '/' }, 'Back to the live calls')));
+    clear(main, h('div', { class: 'state' }, icon('warning'), h('h1', null, 'There is no such page'), h('a', { class: 'button', href: '/' }, 'To the live calls')));
     return;
   }
   // A page that loads quickly does not flash its bones.
   const slow = setTimeout(() => clear(main, loading(6)), 120);
   try {
-    const page = await found[2]();
+    const module = await found[2]();
     clearTimeout(slow);
     if (turn !== shown) return;
     const view = h('div', { class: `page page-${name}` });
-    main.className = page.wide ? 'wide' : '';
+    main.className = module.wide ? 'wide' : '';
     clear(main, view);
     if (moved) scrollTo(0, 0);
-    await page.default(view, { params: found[0].groups ?? {}, query, signal });
+    await module.default(view, { params: found[0].groups ?? {}, query, signal });
     if (turn !== shown) return;
     const title = view.querySelector('h1')?.textContent;
     document.title = title ? `${title} · ${business.name}` : business.name;
@@ -165,7 +198,20 @@ async function show() {
     clearTimeout(slow);
     if (turn !== shown || error.name === 'AbortError') return;
     console.error(error);
-    clear(main, failed(error, show));
+    clear(main, failed(error, show, { whole: true }));
+  }
+}
+
+/** How many messages wait, beside their name in the menu. */
+async function countMessages() {
+  if (!session.user || document.hidden) return;
+  const open = await get('/api/messages', { state: 'open', limit: 100 }).catch(() => null);
+  if (!open) return;
+  const many = Boolean(open.next_cursor);
+  for (const mark of document.querySelectorAll('[data-messages]')) {
+    mark.hidden = open.items.length === 0;
+    mark.textContent = many ? '99+' : String(open.items.length);
+    mark.append(h('span', { class: 'unseen' }, ' waiting'));
   }
 }
 
@@ -180,22 +226,29 @@ function counts() {
   for (const mark of document.querySelectorAll('[data-live]')) {
     mark.hidden = live === 0;
     mark.textContent = String(live);
-    mark.setAttribute('aria-label', `${live} live`);
+    mark.append(h('span', { class: 'unseen' }, ' live now'));
   }
 }
 
-async function start() {
+async function start({ expired = false } = {}) {
   clear(root, loading(4));
   let user;
   try {
     user = await resume();
   } catch (error) {
-    clear(root, failed(error, start));
+    clear(root, h('main', { class: 'sign-in', id: 'main' }, h('div', { class: 'card' }, failed(error, () => start(), { whole: true }))));
     return;
   }
   if (!user) {
     const page = await import('./pages/sign-in.js');
-    page.default(root, start);
+    page.default(root, () => {
+      tabsOfUs?.postMessage('session');
+      start();
+    }, expired);
+    return;
+  }
+  if (user.one_time_password) {
+    choosePassword(root);
     return;
   }
   if (location.pathname === '/sign-in') history.replaceState(null, '', '/');
@@ -203,7 +256,18 @@ async function start() {
   stream.start();
   frame();
   counts();
+  countMessages();
   await show();
+}
+
+/** Begins anew where one is, for somebody else or for nobody. */
+function restart(how) {
+  leaving?.abort();
+  stream.stop();
+  closeDialogs();
+  closeMenu();
+  current = '';
+  start(how);
 }
 
 document.addEventListener('click', (event) => {
@@ -224,7 +288,13 @@ addEventListener('keydown', (event) => {
     document.querySelector('.bar input')?.focus();
   }
 });
-stream.watch(counts);
+stream.watch((event) => {
+  counts();
+  // A call that is over may have left a message.
+  if (event.type === 'ended') countMessages();
+});
+addEventListener('messages', countMessages);
+setInterval(countMessages, 60000);
 stream.watchState((live) => {
   const state = document.querySelector('.link-state');
   if (state) state.hidden = live;
@@ -232,9 +302,20 @@ stream.watchState((live) => {
 signedOut.addEventListener('out', () => {
   if (!session.user) return;
   session.user = null;
-  leaving?.abort();
-  stream.stop();
-  start();
+  restart({ expired: true });
+});
+reach.addEventListener('down', () => {
+  if (!away) return;
+  clear(away, h('span', null, 'The server cannot be reached. What you see may be out of date; it is tried again every few seconds.'),
+    button('Try now', { small: true, onclick: () => stream.refresh().catch(() => null) }, 'retry'));
+  away.hidden = false;
+});
+reach.addEventListener('up', () => {
+  if (!away || away.hidden) return;
+  away.hidden = true;
+  announce('The server can be reached again');
+  // What could not be loaded meanwhile is loaded now.
+  if (main?.querySelector('.state[role=alert]')) show();
 });
 
 start();

@@ -127,7 +127,11 @@ function open() {
   });
   source.addEventListener('error', () => {
     failures += 1;
-    if (failures < 2 && source.readyState !== EventSource.CLOSED) return;
+    // The first one is mostly the stream's own end, after which the browser opens another; if not, this shows it.
+    if (failures < 2 && source.readyState !== EventSource.CLOSED) {
+      refresh().catch(() => null);
+      return;
+    }
     setConnected(false);
     if (source.readyState === EventSource.CLOSED) {
       source = null;

@@ -30,12 +30,12 @@ export function answerTime(latency) {
 export const latencyOf = (turn) => turn.latencies ?? turn.latency ?? {};
 
 /** One turn. With `seek`, its time is a button that plays from there. While a call is `live`, what was not heard yet may
-    still be. */
-export function turnLine(turn, { seek, start, fresh, live } = {}) {
+    still be. What was said `unasked`, such as a greeting, answers nobody. */
+export function turnLine(turn, { seek, start, fresh, live, unasked } = {}) {
   const caller = turn.speaker === 'caller';
   const at = length((start ?? turn.at_ms ?? 0) / 1000);
   const [heard, cut] = caller ? [turn.said, ''] : cutPart(turn.said, turn.heard);
-  const waited = caller ? null : answerTime(latencyOf(turn));
+  const waited = caller || unasked ? null : answerTime(latencyOf(turn));
   return h('li', { class: `turn ${caller ? 'caller' : 'bot'} ${fresh ? 'fresh' : ''}`, data: { n: turn.n } },
     seek ? h('button', { type: 'button', class: 'at', 'aria-label': `Play from ${at}`, onclick: () => seek(turn) }, at) : h('span', { class: 'at' }, at),
     h('div', { class: 'bubble' },
@@ -43,13 +43,16 @@ export function turnLine(turn, { seek, start, fresh, live } = {}) {
       h('span', null, heard),
       cut && (live && !turn.interrupted ? h('span', { class: 'pending' }, cut) : [h('span', { class: 'unseen' }, ' (not heard: '), h('del', null, cut), h('span', { class: 'unseen' }, ')')])),
     (waited !== null || turn.interrupted) && h('div', { class: 'under' },
-      turn.interrupted && pill('interrupted', 'warn'),
+      turn.interrupted && pill('Interrupted', 'warn'),
       waited !== null && h('span', { class: 'num' }, `answered after ${millis(waited)}`)));
 }
 
 const NOTES = {
-  'recording.started': 'The recording began', 'tts.fallback': 'Another voice took over', 'llm.fallback': 'Another model took over', 'llm.failed': 'The model failed',
-  'stt.lost': 'The recogniser was lost', 'stt.reconnected': 'The recogniser is back', 'call.resumed': 'The call came back', 'call.digit': 'A key was pressed', 'card.masked': 'A card number was taken out',
+  'call.started': 'The call was answered', 'call.barge_in': 'The caller interrupted', 'call.leave_overdue': 'Putting through took too long',
+  'recording.started': 'The recording began', 'tts.fallback': 'Another voice took over', 'tts.failed': 'A sentence could not be spoken', 'tts.lost': 'The voice was lost',
+  'llm.fallback': 'Another model took over', 'llm.failed': 'No answer could be found', 'llm.request_failed': 'Looking for an answer failed; it is tried again', 'llm.empty': 'The answer was empty; it is tried again',
+  'stt.lost': 'The caller could not be heard', 'stt.reconnecting': 'Listening was interrupted', 'stt.interrupted': 'Listening was interrupted', 'stt.reconnected': 'The caller can be heard again', 'stt.audio_dropped': 'Some of the caller’s words were lost',
+  'child.down': 'A part failed and was started again', 'tool.refused': 'Something that was asked for is not allowed', 'turn.too_slow': 'The answer took too long', 'call.resumed': 'The call came back', 'call.digit': 'A key was pressed', 'card.masked': 'A card number was taken out',
   'call.spend_cap': 'The call has cost as much as it may', 'staff.say': 'Staff had a sentence said', 'staff.muted': 'Staff silenced the receptionist', 'staff.unmuted': 'Staff let the receptionist speak again',
   'staff.transfer': 'Staff put the caller through', 'staff.end': 'Staff ended the call', 'call.suspended': 'The connection broke', 'tool.timeout': 'A look-up took too long',
 };

@@ -1,8 +1,8 @@
 // A call on one time axis: the waveform of both sides, who spoke when, what happened; with the recording's player.
 
 import { button, h, icon, select, svg } from './ui.js';
-import { length } from './words.js';
-import { cutPart } from './talk.js';
+import { length, millis } from './words.js';
+import { cutPart, noteText } from './talk.js';
 
 /** Loudness below which a side is silent, of 1. */
 const QUIET = 0.06;
@@ -60,8 +60,8 @@ function step(seconds) {
   return [1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find((s) => seconds / s <= 9) ?? 900;
 }
 
-/** `parts`: the turns' spans. `wave`: {offset_ms, duration_ms, caller: [0..1], bot: [0..1]} or null; `audio`: address or null. */
-export function timeline({ parts, events, total, wave, audio, onTurn, signal }) {
+/** `silent`: why there is nothing to play. `parts`: the turns' spans. `wave`: {offset_ms, duration_ms, caller: [0..1], bot: [0..1]} or null; `audio`: address or null. */
+export function timeline({ parts, events, total, wave, audio, silent, onTurn, signal }) {
   const at = (ms) => `${((ms / total) * 100).toFixed(3)}%`;
   const place = (ms, end) => ({ left: at(ms), width: end === undefined ? undefined : at(Math.max(1, end - ms)) });
   const dressed = (tag, props, ms, end, ...children) => {
@@ -79,16 +79,17 @@ export function timeline({ parts, events, total, wave, audio, onTurn, signal }) 
     }
     const blocks = parts.filter(({ turn }) => turn.speaker === name);
     box.append(...blocks.map(({ turn, start, end }) => dressed('button', {
-      type: 'button', class: `block ${turn.interrupted ? 'interrupted' : ''}`, tabindex: '-1', data: { n: turn.n }, title: turn.said,
-      'aria-label': `${label} at ${length(start / 1000)}: ${turn.said}`, onclick: () => { seek(start); onTurn?.(turn); },
+      // The transcript has the same for keys and screen readers.
+      type: 'button', class: `block ${turn.interrupted ? 'interrupted' : ''}`, tabindex: '-1', 'aria-hidden': 'true', data: { n: turn.n }, title: turn.said, onclick: () => { seek(start); onTurn?.(turn); },
     }, start, end)));
     return box;
   };
 
   const every = step(total / 1000);
   const ticks = [];
-  for (let s = 0; s * 1000 <= total; s += every) ticks.push(dressed('span', { class: 'tick' }, s * 1000, undefined, length(s)));
-  const marks = events.filter((e) => e.at_ms >= 0 && e.at_ms <= total).map((e) => dressed('i', { class: `event-mark ${e.tone ?? ''}`, title: `${length(e.at_ms / 1000)} ${e.code}` }, e.at_ms));
+  // A mark at the very end would have no room for its time.
+  for (let s = 0; s * 1000 <= total * 0.97; s += every) ticks.push(dressed('span', { class: 'tick' }, s * 1000, undefined, length(s)));
+  const marks = events.filter((e) => e.at_ms >= 0 && e.at_ms <= total).map((e) => dressed('i', { class: `event-mark ${e.tone ?? ''}`, title: `${length(e.at_ms / 1000)} ${noteText(e) ?? e.code}` }, e.at_ms));
   const head = h('div', { class: 'playhead' });
   const axis = h('div', {
     class: 'axis', role: 'slider', tabindex: '0', 'aria-label': 'Position in the call', 'aria-valuemin': '0', 'aria-valuemax': String(Math.round(total / 1000)), 'aria-valuenow': '0', 'aria-valuetext': '0:00',
@@ -162,7 +163,7 @@ export function timeline({ parts, events, total, wave, audio, onTurn, signal }) 
     signal?.addEventListener('abort', () => { sound.pause(); cancelAnimationFrame(running); });
     controls.append(play, now, speed, failedNote, sound);
   } else {
-    controls.append(now, h('span', { class: 'muted small' }, 'There is no recording of this call.'));
+    controls.append(now, h('span', { class: 'muted small', role: 'status' }, silent || 'There is no recording of this call.'));
   }
   const zoom = h('input', { type: 'range', min: '1', max: '12', step: '0.5', value: '1', 'aria-label': 'Zoom', oninput: (e) => inner.style.setProperty('width', `${Number(e.target.value) * 100}%`) });
   controls.append(h('label', { class: 'zoom small muted' }, 'Zoom', zoom));
@@ -171,7 +172,7 @@ export function timeline({ parts, events, total, wave, audio, onTurn, signal }) 
 }
 
 const STAGES = [
-  ['end_of_turn_ms', 'End of turn', 1], ['first_token_ms', 'Model', 2], ['first_sentence_ms', 'Sentence', 3], ['first_audio_ms', 'Voice', 4], ['first_sent_ms', 'On the line', 5],
+  ['end_of_turn_ms', 'Caller has finished', 1], ['first_token_ms', 'Thinking', 2], ['first_sentence_ms', 'First sentence', 3], ['first_audio_ms', 'Voice', 4], ['first_sent_ms', 'On the line', 5],
 ];
 
 /** The stages of one answer one after the other, ms: `[{name, stage, start, end}]`. */
@@ -190,7 +191,7 @@ export function stages(latency) {
 }
 
 /** Every answer's way from the caller's last word to the first sound, on one scale. */
-export function waterfall(turns, latencyOf, seek) {
+export function waterfall(turns, latencyOf, seek, startOf) {
   const rows = turns.map((turn) => ({ turn, parts: stages(latencyOf(turn)) })).filter(({ turn, parts }) => turn.speaker === 'bot' && parts.length);
   if (!rows.length) return null;
   const longest = Math.max(500, ...rows.map(({ parts }) => parts.at(-1).end));
@@ -198,10 +199,10 @@ export function waterfall(turns, latencyOf, seek) {
   return h('div', { class: 'waterfall' },
     h('div', { class: 'row legend small' }, STAGES.map(([, name, n]) => h('span', null, h('i', { class: `swatch stage-${n}` }), name))),
     h('ol', null, rows.map(({ turn, parts }) => h('li', null,
-      h('button', { type: 'button', class: 'at num', 'aria-label': `Go to ${length(turn.at_ms / 1000)}`, onclick: () => seek(turn) }, length(turn.at_ms / 1000)),
-      h('div', { class: 'bars', role: 'img', 'aria-label': parts.map((p) => `${p.name} ${p.end - p.start} ms`).join(', ') },
-        parts.map((p) => h('i', { class: `stage-${p.stage}`, title: `${p.name}: ${p.end - p.start} ms`, css: { left: `${(p.start / scale) * 100}%`, width: `${Math.max(0.4, ((p.end - p.start) / scale) * 100)}%` } }))),
-      h('span', { class: 'num total' }, `${parts.at(-1).end} ms`)))),
-    h('div', { class: 'waterfall-axis small muted num' }, [0, 0.25, 0.5, 0.75, 1].map((f) => h('span', null, `${Math.round(scale * f)} ms`))));
+      h('button', { type: 'button', class: 'at num', 'aria-label': `Play from ${length((startOf.get(turn) ?? turn.at_ms) / 1000)}`, onclick: () => seek(turn) }, length((startOf.get(turn) ?? turn.at_ms) / 1000)),
+      h('div', { class: 'bars', role: 'img', 'aria-label': parts.map((p) => `${p.name} ${millis(p.end - p.start)}`).join(', ') },
+        parts.map((p) => h('i', { class: `stage-${p.stage}`, title: `${p.name}: ${millis(p.end - p.start)}`, css: { left: `${(p.start / scale) * 100}%`, width: `${Math.max(0.4, ((p.end - p.start) / scale) * 100)}%` } }))),
+      h('span', { class: 'num total' }, millis(parts.at(-1).end))))),
+    h('div', { class: 'waterfall-axis small muted num' }, [0, 0.25, 0.5, 0.75, 1].map((f) => h('span', null, f ? millis(scale * f) : '0 s'))));
 }
 

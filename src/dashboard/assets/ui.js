@@ -84,18 +84,34 @@ export function icon(name) {
   return svg('svg', { class: 'icon', viewBox: '0 0 24 24', 'aria-hidden': 'true' }, svg('path', { d: ICONS[name] ?? '' }));
 }
 
+/** Runs a control's work once at a time: while it goes on, the control says that it is busy, and further clicks do nothing. */
+function once(work) {
+  return async (event) => {
+    const control = event.currentTarget;
+    if (control.getAttribute('aria-busy') === 'true') return;
+    const going = work(event);
+    if (!(going instanceof Promise)) return;
+    control.setAttribute('aria-busy', 'true');
+    try {
+      await going;
+    } finally {
+      control.removeAttribute('aria-busy');
+    }
+  };
+}
+
 /** A button. `tone`: main, danger, quiet. */
 export function button(label, props = {}, iconName) {
-  const { tone, small, ...rest } = props;
+  const { tone, small, onclick, ...rest } = props;
   const kind = ['button', tone, small && 'small'].filter(Boolean).join(' ');
-  return h('button', { type: 'button', class: kind, ...rest }, iconName && icon(iconName), label);
+  return h('button', { type: 'button', class: kind, onclick: onclick && once(onclick), ...rest }, iconName && icon(iconName), label);
 }
 
 /** A button that shows an icon only; `label` is what it is called. */
 export function iconButton(label, iconName, props = {}) {
-  const { tone = 'quiet', small, ...rest } = props;
+  const { tone = 'quiet', small, onclick, ...rest } = props;
   const kind = ['button square', tone, small && 'small'].filter(Boolean).join(' ');
-  return h('button', { type: 'button', class: kind, 'aria-label': label, title: label, ...rest }, icon(iconName));
+  return h('button', { type: 'button', class: kind, 'aria-label': label, title: label, onclick: onclick && once(onclick), ...rest }, icon(iconName));
 }
 
 export function pill(text, tone = '') {
@@ -128,15 +144,18 @@ export function empty(title, text, action) {
   return h('div', { class: 'state' }, icon('empty'), h('h2', null, title), text && h('p', null, text), action);
 }
 
-export function failed(error, retry) {
-  return h('div', { class: 'state', role: 'alert' }, icon('warning'), h('h2', null, 'This could not be loaded'),
-    h('p', null, error.message), retry && button('Try again', { onclick: retry }, 'retry'));
+/** What stands where something could not be loaded; on a page of its own with its heading. */
+export function failed(error, retry, { whole = false } = {}) {
+  const gone = error.status === 404;
+  return h('div', { class: 'state', role: 'alert' }, icon('warning'), h(whole ? 'h1' : 'h2', null, gone ? 'This is not there' : 'This could not be loaded'),
+    h('p', null, gone ? 'It may have been removed.' : error.message), !gone && retry && button('Try again', { onclick: retry }, 'retry'));
 }
 
-/** Fills `place` with what `load` promises; shows bones while it waits and the reason when it fails. */
-export async function fillFrom(place, load, show, { signal, lines } = {}) {
+/** Fills `place` with what `load` promises; shows bones while it waits and the reason when it fails. `whole`: it is all of
+    the page. */
+export async function fillFrom(place, load, show, { signal, lines, whole } = {}) {
   clear(place, loading(lines));
-  const again = () => fillFrom(place, load, show, { signal, lines });
+  const again = () => fillFrom(place, load, show, { signal, lines, whole });
   try {
     const data = await load();
     if (signal?.aborted) return;
@@ -145,7 +164,7 @@ export async function fillFrom(place, load, show, { signal, lines } = {}) {
   } catch (error) {
     if (signal?.aborted || error.name === 'AbortError') return;
     if (!error.status && error.status !== 0) console.error(error);
-    clear(place, failed(error, again));
+    clear(place, failed(error, again, { whole }));
   }
 }
 
@@ -161,8 +180,17 @@ export function toast(text, { bad = false, action } = {}) {
   const line = h('div', { class: `toast ${bad ? 'bad' : ''}` }, h('span', null, text));
   const drop = () => line.remove();
   if (action) line.append(h('button', { type: 'button', onclick: () => { drop(); action.run(); } }, action.label));
-  document.getElementById('toasts').append(line);
-  setTimeout(drop, bad || action ? 8000 : 4000);
+  // The same again replaces what still stands there.
+  for (const other of document.querySelectorAll('.toast')) if (other.firstChild.textContent === text) other.remove();
+  const place = document.getElementById('toasts');
+  place.append(line);
+  // Shown anew, so that it is above a dialog that was opened since.
+  place.togglePopover?.(false);
+  place.togglePopover?.(true);
+  announce(text);
+  // Nothing goes away under the pointer or the focus of whoever reads it.
+  const end = () => { if (line.matches(':hover, :focus-within')) setTimeout(end, 1000); else drop(); };
+  setTimeout(end, bad || action ? 8000 : 4000);
 }
 
 /** Runs something that may be refused; the reason becomes a toast. */
@@ -189,11 +217,19 @@ export function dialog(title, build) {
       h('header', null, h('h2', { id: label }, title), iconButton('Close', 'close', { onclick: () => close() })));
     node.append(h('div', { class: 'inside' }, build(close)));
     node.addEventListener('close', () => { node.remove(); resolve(answer); });
-    node.addEventListener('click', (event) => { if (event.target === node) close(); });
+    // A press on the darkened page closes it; one that began inside, such as marking a text, does not.
+    let outside = false;
+    node.addEventListener('pointerdown', (event) => { outside = event.target === node; });
+    node.addEventListener('click', (event) => { if (event.target === node && outside) close(); });
     document.body.append(node);
     node.showModal();
     node.querySelector('.inside :is(input:not([type="hidden"]), select, textarea, .button)')?.focus();
   });
+}
+
+/** Closes every dialog, as if nothing had been chosen. */
+export function closeDialogs() {
+  for (const node of document.querySelectorAll('dialog')) node.close();
 }
 
 /** Asks before something that cannot be undone. */
@@ -238,19 +274,22 @@ export function form(fields, send, { label = 'Save', tone = 'main', cancel } = {
     h('div', { class: 'buttons' }, cancel && button('Cancel', { onclick: cancel }), submit));
   node.addEventListener('submit', async (event) => {
     event.preventDefault();
-    if (submit.disabled) return;
-    submit.disabled = true;
+    if (submit.getAttribute('aria-busy') === 'true') return;
+    submit.setAttribute('aria-busy', 'true');
     showErrors(node, general, null);
     try {
       await send(Object.fromEntries(new FormData(node)), node);
     } catch (error) {
       if (error.name !== 'AbortError') showErrors(node, general, error);
     } finally {
-      submit.disabled = false;
+      submit.removeAttribute('aria-busy');
     }
   });
   return node;
 }
+
+/** A refusal of our own, about one field. */
+export const refused = (field, message) => Object.assign(new Error(message), { errors: [{ field, message }] });
 
 /** Puts a refusal's reasons at the fields they are about, the rest above the buttons. */
 export function showErrors(node, general, error) {
@@ -266,7 +305,7 @@ export function showErrors(node, general, error) {
     const control = place?.querySelector('input, select, textarea');
     if (!control) { rest.push(name ? `${name}: ${message}` : message); continue; }
     const wrong = place.querySelector('.wrong');
-    wrong.textContent = message;
+    wrong.textContent = message.charAt(0).toUpperCase() + message.slice(1);
     wrong.hidden = false;
     control.setAttribute('aria-invalid', 'true');
     control.setAttribute('aria-errormessage', wrong.id);
@@ -295,11 +334,12 @@ export function segments(label, options, chosen, choose) {
 
 /** A table. `columns`: {title, cell(row), kind}; `open(row)` gives the address of a row. */
 export function table(columns, { label, open } = {}) {
-  const body = h('tbody');
-  const node = h('table', { class: 'table', 'aria-label': label },
-    h('thead', null, h('tr', null, columns.map((c) => h('th', { class: c.kind, scope: 'col' }, c.title)))), body);
+  // On a phone the rows are drawn as cards, which would make browsers forget that it is a table: hence the roles.
+  const body = h('tbody', { role: 'rowgroup' });
+  const node = h('table', { class: 'table', role: 'table', 'aria-label': label },
+    h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, columns.map((c) => h('th', { class: c.kind, scope: 'col', role: 'columnheader' }, c.title || h('span', { class: 'unseen' }, 'What can be done'))))), body);
   node.add = (rows) => body.append(...rows.map((row) => {
-    const line = h('tr', { class: open ? 'open' : '' }, columns.map((c) => h('td', { class: c.kind }, c.cell(row))));
+    const line = h('tr', { class: open ? 'open' : '', role: 'row' }, columns.map((c) => h('td', { class: c.kind, role: 'cell', data: { title: c.title } }, c.cell(row))));
     if (open) {
       line.addEventListener('click', (event) => {
         if (!event.target.closest('a, button, input') && !String(getSelection())) navigate(open(row));
@@ -327,6 +367,9 @@ export function setQuery(values) {
   const text = query.toString();
   history.replaceState(null, '', text ? `${location.pathname}?${text}` : location.pathname);
 }
+
+/** How to scroll: at once for those who do not want things to move. */
+export const gently = () => (matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth');
 
 /** Calls `work` once the calls to it have stopped for a moment. */
 export function settled(work, ms = 250) {

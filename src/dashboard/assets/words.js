@@ -23,7 +23,12 @@ const show = (time, options) => (time ? format(options).format(new Date(time)) :
 export const clock = (time) => show(time, { hour: 'numeric', minute: '2-digit' });
 export const clockSeconds = (time) => show(time, { hour: 'numeric', minute: '2-digit', second: '2-digit' });
 export const day = (time) => show(time, { weekday: 'short', month: 'short', day: 'numeric' });
-export const dayAndTime = (time) => show(time, { month: 'short', day: 'numeric', hour: 'numeric', minute: '2-digit' });
+/** A day and a time; the year where it is another one. */
+export function dayAndTime(time) {
+  const year = time && isoDate(time).slice(0, 4) !== isoDate().slice(0, 4) ? { year: 'numeric' } : {};
+  return show(time, { month: 'short', day: 'numeric', ...year, hour: 'numeric', minute: '2-digit' });
+}
+
 export const full = (time) => show(time, { dateStyle: 'full', timeStyle: 'short' });
 
 /** The date in the business's zone, `YYYY-MM-DD`. */
@@ -66,11 +71,13 @@ export function length(seconds) {
   return hours ? `${hours}:${String(minutes).padStart(2, '0')}:${rest}` : `${minutes}:${rest}`;
 }
 
-export const millis = (ms) => (ms >= 1000 ? `${(ms / 1000).toFixed(ms >= 10000 ? 1 : 2)} s` : `${Math.round(ms)} ms`);
+/** Milliseconds as seconds: nobody at a desk counts in thousandths. */
+export const millis = (ms) => `${(ms / 1000).toFixed(ms >= 9950 ? 1 : 2)} s`;
 
 /** A sum of money; small ones with all their digits. */
-export function money(amount, currency = 'USD') {
-  const digits = amount !== 0 && Math.abs(amount) < 1 ? 4 : 2;
+export function money(amount, currency = 'USD', most = 4) {
+  if (amount > 0 && amount < 0.0001) return `under ${money(0.0001, currency)}`;
+  const digits = amount !== 0 && Math.abs(amount) < 1 ? most : 2;
   return new Intl.NumberFormat('en-US', { style: 'currency', currency, minimumFractionDigits: digits, maximumFractionDigits: digits }).format(amount);
 }
 
@@ -87,6 +94,14 @@ export function plain(word) {
   const text = String(word ?? '').replace(/[_-]/g, ' ').replace(/\./g, ': ');
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
+
+/** Why a call ended. */
+const ENDS = {
+  completed: 'The caller hung up or said goodbye', transferred: 'Put through to a person', message_taken: 'After a message was taken', apology: 'With an apology: something failed',
+  silence: 'Nobody spoke any more', max_duration: 'The longest time for a call was over', lost: 'The connection was lost', spend_cap: 'It had cost as much as a call may',
+  ended: 'Staff ended it', shutdown: 'The server was stopped', never_started: 'The line was never opened', failed: 'The call failed', busy: 'The line was busy', no_answer: 'Nobody answered', canceled: 'It was called off',
+};
+export const endOf = (reason) => ENDS[reason] ?? plain(reason);
 
 export const TONES = {
   'in-progress': 'good', ringing: 'warn', queued: 'warn', completed: '', failed: 'bad', busy: 'warn', 'no-answer': 'warn', canceled: '',

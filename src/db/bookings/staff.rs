@@ -6,8 +6,8 @@ use super::{
 };
 use crate::db::activity::count;
 use crate::db::connect::on_either;
-use crate::db::schema::{appointments, customers};
-use crate::db::time_off;
+use crate::db::schema::appointments;
+use crate::db::{customers, time_off};
 use crate::domain::appointment::AppointmentStatus;
 use crate::domain::ids::CallSid;
 use crate::domain::time::UnixMillis;
@@ -72,6 +72,9 @@ pub struct AppointmentChange {
     pub staff: Option<String>,
     /// When it begins.
     pub starts_at: Option<UnixMillis>,
+    /// When it began as that was worked out: of a new day and an old hour, say. If it begins at another time by now,
+    /// nothing is changed.
+    pub started_at: Option<UnixMillis>,
     /// How long it lasts, in minutes.
     pub minutes: Option<u32>,
     /// Notes; given as none, there are none.
@@ -89,6 +92,8 @@ pub enum StaffOutcome {
     Taken,
     /// The person is off in a part of that time.
     TimeOff,
+    /// It begins at another time than whoever changes it believes.
+    Moved,
     /// There is no such appointment.
     Unknown,
     /// There is no such customer.
@@ -142,9 +147,9 @@ pub(in crate::db) fn detail(conn: &mut AnyConnection, id: i64) -> Result<Option<
         .transpose()
 }
 
+/// Whether there is such a customer, who then stays as long as the transaction lasts.
 fn known_customer(conn: &mut AnyConnection, id: Option<i64>) -> Result<bool, DbError> {
-    let Some(id) = id else { return Ok(true) };
-    Ok(customers::table.find(id).select(customers::id).first::<i64>(conn).optional()?.is_some())
+    id.map_or(Ok(true), |id| customers::keep(conn, id))
 }
 
 fn stored(minutes: u32) -> Result<i32, DbError> {
@@ -211,6 +216,9 @@ pub(in crate::db) fn change(
             .execute(conn)?;
         let old = if there > 0 { detail(conn, id)? } else { None };
         let Some(old) = old else { return refuse(StaffOutcome::Unknown) };
+        if change.started_at.is_some_and(|believed| believed != old.starts_at) {
+            return refuse(StaffOutcome::Moved);
+        }
         let new = changed(&old, change)?;
         if new.customer_id != old.customer_id && !known_customer(conn, new.customer_id)? {
             return refuse(StaffOutcome::UnknownCustomer);

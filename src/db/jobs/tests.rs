@@ -15,12 +15,19 @@ const NOW: UnixMillis = UnixMillis(2_000_000);
 const LATER: UnixMillis = UnixMillis(2_060_000);
 
 fn job(key: &str, due: i64) -> NewJob {
-    NewJob { kind: JobKind::Retention, key: key.into(), payload: json!({}), due: UnixMillis(due), now: NOW }
+    NewJob {
+        kind: JobKind::Retention,
+        key: key.into(),
+        payload: json!({}),
+        due: UnixMillis(due),
+        now: NOW,
+        place: None,
+    }
 }
 
 async fn take(db: &Database, owner: &str, limit: u32, now: UnixMillis) -> Vec<LeasedJob> {
     let until = now.after(std::time::Duration::from_secs(60));
-    db.lease_jobs(owner.into(), limit, now, until).await.unwrap().jobs
+    db.lease_jobs(owner.into(), None, limit, now, until).await.unwrap().jobs
 }
 
 /// Queues a call that ended.
@@ -84,7 +91,7 @@ async fn a_job_is_queued_once_for_its_key_and_not_taken_before_it_is_due() {
         let db = test.open();
         assert!(db.enqueue_job(job("a", 2_000_001)).await.unwrap());
         assert!(!db.enqueue_job(job("a", 1)).await.unwrap());
-        let look = db.lease_jobs("o".into(), 9, NOW, LATER).await.unwrap();
+        let look = db.lease_jobs("o".into(), None, 9, NOW, LATER).await.unwrap();
         assert!(look.jobs.is_empty());
         assert_eq!(look.next_due, Some(UnixMillis(2_000_001)));
         assert_eq!(take(&db, "o", 9, UnixMillis(2_000_001)).await.len(), 1);
@@ -238,7 +245,7 @@ async fn the_outcome_tells_facts_from_the_database_and_the_rest_from_the_model()
         let call = db.call_overview("CA1".into()).await.unwrap().unwrap();
         let stored = db.call_outcome(call.id).await.unwrap().unwrap();
         assert_eq!(db.call_usage(call.id).await.unwrap(), [used(7, 11)]);
-        assert_eq!(db.spent_on(0).await.unwrap(), 11);
+        assert_eq!(db.spent(UnixMillis(0), UnixMillis(86_400_000)).await.unwrap(), 11);
         assert_eq!((stored.model.as_str(), stored.at), ("host/m", LATER));
         assert_eq!(
             stored.outcome,
@@ -261,7 +268,8 @@ async fn a_call_is_put_on_the_call_back_list_once_and_not_beside_its_own_message
             call(&db, sid, true, EndReason::Lost, Outcome::default()).await;
         }
         let (sid, at) = (CallSid::from("CA2"), NOW);
-        db.write(Write::Message { sid, at, name: None, phone: None, text: "Ring me.".into() }).await.unwrap();
+        let text = "Ring me.".into();
+        db.write(Write::Message { key: None, sid, at, name: None, phone: None, text }).await.unwrap();
         for job in take(&db, "o", 9, NOW).await {
             if job.kind == JobKind::CallBack {
                 let sid = CallSid::from(job.payload["call_sid"].as_str().unwrap());
@@ -315,6 +323,45 @@ async fn what_was_erased_while_a_job_was_at_it_does_not_come_back() {
 }
 
 #[actix::test]
+async fn a_summary_that_is_given_up_is_failed_and_pending_again_when_it_is_retried() {
+    use crate::domain::call::SummaryState;
+    for test in TestDb::each() {
+        let db = test.open();
+        for sid in ["CA1", "CA2"] {
+            call(&db, sid, true, EndReason::Lost, Outcome::default()).await;
+        }
+        let stands = async |sid: &str| db.call_overview(sid.into()).await.unwrap().unwrap().summary_state;
+        let taken = take(&db, "o", 9, NOW).await;
+        assert_eq!(taken.len(), 4);
+        let old = taken.clone();
+        for job in taken.into_iter().filter(|job| job.key.ends_with("CA1")) {
+            assert!(db.bury_job(job.lease, "model.away".into(), LATER).await.unwrap());
+        }
+        assert_eq!((stands("CA1").await, stands("CA2").await), (SummaryState::Failed, SummaryState::Pending));
+        let id = old.iter().find(|job| job.key == "summary:CA1").unwrap().lease.id;
+        assert_eq!(db.retry_job(id, LATER).await.unwrap(), Touched::Done);
+        assert_eq!(stands("CA1").await, SummaryState::Pending);
+        // An attempt of before has no say any more.
+        let lease = old.into_iter().find(|job| job.lease.id == id).unwrap().lease;
+        assert!(!db.bury_job(lease, "late".into(), LATER).await.unwrap());
+        assert_eq!(stands("CA1").await, SummaryState::Pending);
+        let again = take(&db, "o", 9, LATER).await.into_iter().find(|job| job.lease.id == id).unwrap();
+        let effect = JobEffect::Summary {
+            sid: "CA1".into(),
+            text: "A haircut.".into(),
+            insight: None,
+            model: "m".into(),
+            used: vec![],
+        };
+        assert!(db.complete_job(again.lease, effect, LATER).await.unwrap());
+        assert_eq!(stands("CA1").await, SummaryState::Done);
+        assert_eq!(db.retry_job(id, LATER).await.unwrap(), Touched::Refused(JobState::Done));
+        assert_eq!(stands("CA1").await, SummaryState::Done);
+        db.shutdown().await;
+    }
+}
+
+#[actix::test]
 async fn deleting_the_job_of_a_summary_says_that_none_is_due() {
     for test in TestDb::each() {
         let db = test.open();
@@ -322,7 +369,7 @@ async fn deleting_the_job_of_a_summary_says_that_none_is_due() {
         let id = db.jobs(JobQuery { limit: 1, ..JobQuery::default() }).await.unwrap()[0].id;
         assert_eq!(db.remove_job(id).await.unwrap(), Touched::Done);
         let call = db.call_overview("CA1".into()).await.unwrap().unwrap();
-        assert_eq!(call.summary_state, crate::db::SummaryState::None);
+        assert_eq!(call.summary_state, crate::domain::call::SummaryState::None);
         db.shutdown().await;
     }
 }

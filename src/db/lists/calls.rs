@@ -115,6 +115,10 @@ pub(super) fn list(
 
 /// Calls in the order of their ids, newest first.
 pub(super) fn by_ids(conn: &mut AnyConnection, ids: &[i64]) -> Result<Vec<CallOverview>, DbError> {
+    // Of none, a database may go through all rows to find that out.
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows: Vec<CallRow> = calls::table
         .filter(calls::id.eq_any(ids.to_vec()))
         .order(calls::id.desc())

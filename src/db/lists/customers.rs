@@ -2,6 +2,7 @@
 
 use super::{Cursor, Either, ListKind, Listed, Page};
 use crate::db::connect::{AnyConnection, on_either, write_transaction};
+use crate::db::customers as customers_db;
 use crate::db::error::DbError;
 use crate::db::schema::{appointments, calls, customers};
 use crate::domain::appointment::Customer;
@@ -93,6 +94,10 @@ pub(super) fn list(conn: &mut AnyConnection, page: Page) -> Result<Listed<Custom
 
 /// Customers in the order of their ids, newest first.
 pub(super) fn by_ids(conn: &mut AnyConnection, ids: &[i64]) -> Result<Vec<CustomerDetail>, DbError> {
+    // Of none, a database may go through all rows to find that out.
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows: Vec<Row> = customers::table
         .filter(customers::id.eq_any(ids.to_vec()))
         .order(customers::id.desc())
@@ -158,6 +163,8 @@ pub(super) fn change(
     now: UnixMillis,
 ) -> Result<CustomerOutcome, DbError> {
     number_is_taken(write_transaction(conn, |conn| {
+        // Of two who change different fields, the second sees what the first wrote.
+        customers_db::lock(conn, id)?;
         let Some(mut detail) = by_id(conn, id)? else { return Ok(CustomerOutcome::Unknown) };
         let customer = &mut detail.customer;
         let before = customer.clone();
@@ -192,6 +199,8 @@ pub(super) fn change(
 /// off first.
 pub(super) fn remove(conn: &mut AnyConnection, id: i64, now: UnixMillis) -> Result<CustomerOutcome, DbError> {
     write_transaction(conn, |conn| {
+        // Whoever books for them now waits, and then finds them gone; who was first is counted below.
+        customers_db::lock(conn, id)?;
         let Some(detail) = by_id(conn, id)? else { return Ok(CustomerOutcome::Unknown) };
         let coming: i64 = appointments::table
             .filter(appointments::customer_id.eq(id))

@@ -2,9 +2,10 @@
 
 use super::{
     AppointmentFilter, CallFilter, CallHit, CustomerChange, CustomerDetail, CustomerHit, CustomerOutcome,
-    Listed, MessageDetail, MessageState, Page, SearchWords, appointments, calls, customers, messages, search,
+    Listed, MessageDetail, MessageFilter, Page, SearchWords, appointments, calls, customers, messages,
+    search,
 };
-use crate::db::activity::{self, ActivityBucket, ActivityCounts, Run};
+use crate::db::activity::{self, ActivityBucket, ActivityCounts, Run, days};
 use crate::db::bookings::{self, AppointmentChange, AppointmentDetail, NewAppointment, StaffOutcome};
 use crate::db::calls::{CallOverview, StoredEvent};
 use crate::db::error::DbError;
@@ -13,6 +14,7 @@ use crate::db::time_off::{self, NewTimeOff, TimeOff};
 use crate::domain::ids::CallSid;
 use crate::domain::time::UnixMillis;
 use crate::domain::turn::TurnRecord;
+use crate::observe::clock::unix_now;
 use std::collections::HashMap;
 
 /// The numbers at the top of the dashboard.
@@ -162,13 +164,13 @@ impl DbHandle {
         self.read(move |conn| time_off::remove(conn, id)).await
     }
 
-    /// Messages, newest first; all of them if no state is given.
+    /// Messages, newest first.
     pub async fn list_messages(
         &self,
-        state: Option<MessageState>,
+        filter: MessageFilter,
         page: Page,
     ) -> Result<Listed<MessageDetail>, DbError> {
-        self.read(move |conn| messages::list(conn, state, page)).await
+        self.read(move |conn| messages::list(conn, filter, page)).await
     }
 
     /// Marks a message as dealt with, or as open again; none if there is no such message.
@@ -198,7 +200,19 @@ impl DbHandle {
 
     /// What happened in each stretch of time, in order; nothing is left out.
     pub async fn activity(&self, runs: Vec<Run>) -> Result<Vec<ActivityBucket>, DbError> {
-        self.read(move |conn| activity::activity(conn, &runs)).await
+        let now = unix_now();
+        let (buckets, missing) = self.read(move |conn| days::activity(conn, &runs, now)).await?;
+        if let Some(turn) = Some(missing).filter(|missing| !missing.is_empty()).zip(self.keeps_days()) {
+            let db = self.clone();
+            // Nobody waits for it: who asks next is answered sooner.
+            actix::spawn(async move {
+                let (missing, _turn) = turn;
+                if let Err(error) = db.read(move |conn| days::keep(conn, &missing)).await {
+                    tracing::debug!(error.code = error.code(), "days are not kept");
+                }
+            });
+        }
+        Ok(buckets)
     }
 
     /// The numbers at the top of the dashboard, for a day that lies in `[from, to)`.
@@ -218,7 +232,7 @@ pub(super) fn dashboard(
         customers: activity::customers(conn)?,
         ..DashboardNumbers::default()
     };
-    for bucket in activity::activity(conn, &[run])? {
+    for bucket in activity::sums(conn, &[run])? {
         numbers.activity.add(&bucket.counts);
     }
     Ok(numbers)

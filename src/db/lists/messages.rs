@@ -1,10 +1,11 @@
 //! Messages for a call-back, open and done.
 
 use super::{Cursor, Either, ListKind, Listed, Page};
-use crate::db::calls::StoredMessage;
+use crate::db::calls::{StoredMessage, message_kind, message_word};
 use crate::db::connect::{AnyConnection, write_transaction};
 use crate::db::error::DbError;
 use crate::db::schema::messages;
+use crate::domain::call::MessageKind;
 use crate::domain::ids::CallSid;
 use crate::domain::time::UnixMillis;
 use diesel::prelude::*;
@@ -16,6 +17,15 @@ pub enum MessageState {
     Open,
     /// Dealt with.
     Done,
+}
+
+/// Which messages; all that is given must hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MessageFilter {
+    /// Whether they are dealt with.
+    pub state: Option<MessageState>,
+    /// Left, or noted by us.
+    pub kind: Option<MessageKind>,
 }
 
 /// A message, and who dealt with it.
@@ -40,6 +50,7 @@ struct Row {
     created_ms: i64,
     done_ms: Option<i64>,
     done_by: Option<String>,
+    kind: String,
 }
 
 impl From<Row> for MessageDetail {
@@ -48,6 +59,7 @@ impl From<Row> for MessageDetail {
             message: StoredMessage {
                 id: row.id,
                 call: CallSid::new(row.call_sid),
+                kind: message_kind(&row.kind),
                 name: row.name,
                 phone: row.phone,
                 text: row.text,
@@ -62,7 +74,7 @@ impl From<Row> for MessageDetail {
 /// Messages, newest first.
 pub(super) fn list(
     conn: &mut AnyConnection,
-    state: Option<MessageState>,
+    filter: MessageFilter,
     page: Page,
 ) -> Result<Listed<MessageDetail>, DbError> {
     let mut query = messages::table
@@ -70,7 +82,10 @@ pub(super) fn list(
         .order(messages::id.desc())
         .limit(page.fetch())
         .into_boxed::<Either>();
-    match state {
+    if let Some(kind) = filter.kind {
+        query = query.filter(messages::kind.eq(message_word(kind)));
+    }
+    match filter.state {
         Some(MessageState::Open) => query = query.filter(messages::done_ms.is_null()),
         Some(MessageState::Done) => query = query.filter(messages::done_ms.is_not_null()),
         None => {}

@@ -6,6 +6,7 @@ mod cursor;
 mod customers;
 mod handle;
 mod messages;
+pub mod plans;
 mod search;
 mod snippet;
 
@@ -14,7 +15,7 @@ pub use calls::{CallFilter, CallFlag};
 pub use cursor::{BadCursor, Cursor, ListKind, Listed, Page};
 pub use customers::{CustomerChange, CustomerDetail, CustomerOutcome};
 pub use handle::DashboardNumbers;
-pub use messages::{MessageDetail, MessageState};
+pub use messages::{MessageDetail, MessageFilter, MessageState};
 pub use search::{CallHit, CustomerHit, SearchWords};
 
 use super::connect::AnyConnection;

@@ -21,45 +21,67 @@ const MAX_WORD_CHARS: usize = 40;
 /// Shorter words must be met whole: their beginnings are in every text.
 const PREFIX_CHARS: usize = 3;
 
-/// What is looked for: each of these words, the last of them perhaps unfinished.
+/// How far PostgreSQL's rows are gone through in one way before it is done in another.
+#[derive(Clone, Copy)]
+pub(super) struct Reach {
+    /// Rows that are gone through one by one, newest first.
+    newest: u32,
+    /// Calls that are chosen by what is no words, to be looked at one by one.
+    chosen: usize,
+    /// Rows that are gathered by the index of words to be put in order.
+    most: usize,
+}
+
+const REACH: Reach = Reach { newest: 4_000, chosen: 8_000, most: 5_000 };
+
+/// What is looked for: each of these words, the last of them perhaps unfinished; or one number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SearchWords(Vec<String>);
+pub struct SearchWords {
+    words: Vec<String>,
+    /// What looks like a telephone number, as one word. Or the words were meant: a date, a number with gaps.
+    number: Option<String>,
+}
 
 impl SearchWords {
     /// Reads what somebody typed; none if there is no word in it. A telephone number, however written, is one word.
     pub fn parse(text: &str) -> Option<Self> {
         let phone = |c: char| c.is_ascii_digit() || " +-()./".contains(c);
+        let short = |word: String| -> String { word.chars().take(MAX_WORD_CHARS).collect() };
+        let words: Vec<String> = words(text).into_iter().take(MAX_WORDS).map(short).collect();
         let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-        let mut found = if digits.len() >= 4 && text.chars().all(phone) { vec![digits] } else { words(text) };
-        found.truncate(MAX_WORDS);
-        for word in &mut found {
-            *word = word.chars().take(MAX_WORD_CHARS).collect();
-        }
-        if found.is_empty() { None } else { Some(Self(found)) }
+        let number = digits.len() >= 4 && words.len() > 1 && text.chars().all(phone);
+        let number = number.then(|| short(digits));
+        if words.is_empty() { None } else { Some(Self { words, number }) }
     }
 
-    fn query(&self, word: impl Fn(&str) -> String, prefix: &str, and: &str) -> String {
-        let last = self.0.len().saturating_sub(1);
-        let terms: Vec<String> = self
-            .0
-            .iter()
-            .enumerate()
-            .map(|(i, text)| {
-                let open = i == last && text.chars().count() >= PREFIX_CHARS;
-                format!("{}{}", word(text), if open { prefix } else { "" })
-            })
-            .collect();
-        terms.join(and)
+    fn query(&self, word: impl Fn(&str) -> String, prefix: &str, and: &str, or: &str) -> String {
+        let term = |text: &str, last: bool| {
+            let open = last && text.chars().count() >= PREFIX_CHARS;
+            format!("{}{}", word(text), if open { prefix } else { "" })
+        };
+        let last = self.words.len().saturating_sub(1);
+        let terms: Vec<String> =
+            self.words.iter().enumerate().map(|(i, text)| term(text, i == last)).collect();
+        let all = terms.join(and);
+        match &self.number {
+            Some(number) => format!("{}{or}({all})", term(number, true)),
+            None => all,
+        }
     }
 
     /// As FTS5 takes it. The words hold letters and digits only.
     fn fts5(&self) -> String {
-        self.query(|word| format!("\"{word}\""), "*", " AND ")
+        self.query(|word| format!("\"{word}\""), "*", " AND ", " OR ")
     }
 
     /// As `to_tsquery` takes it.
     fn tsquery(&self) -> String {
-        self.query(|word| format!("'{word}'"), ":*", " & ")
+        self.query(|word| format!("'{word}'"), ":*", " & ", " | ")
+    }
+
+    /// The part of a text in which what is looked for stands.
+    fn snippet(&self, text: &str) -> Option<String> {
+        snippet(text, &self.words).or_else(|| snippet(text, self.number.as_slice()))
     }
 }
 
@@ -149,19 +171,90 @@ fn found(
             .load(c)?
         }
         AnyConnection::Postgres(c) => {
-            let id = format!("s.{what}_id");
-            let join = joined(join, &id);
-            let before = page.after.map(|after| format!(" AND {id} < {}", after.id)).unwrap_or_default();
-            diesel::sql_query(format!(
-                "SELECT {id} AS id FROM {what}_search s{join} \
-                 WHERE s.words @@ to_tsquery('simple', $1){before}{and} ORDER BY {id} DESC LIMIT {limit}"
-            ))
-            .bind::<Text, _>(wanted.tsquery())
-            .load(c)?
+            found_by_tsvector(c, what, (join, and), &wanted.tsquery(), page, REACH)?
         }
     };
     let ids = ids.into_iter().map(|row| row.id).collect();
     Ok(page.cut(ids, |id| Cursor::new(kind, 0, *id)))
+}
+
+/// The planner cannot know how often a word, or the beginning of one, is met, and guesses wrong both ways: to walk all
+/// rows for what is nowhere, or to gather a hundred thousand to sort them. So common words are looked for among the
+/// newest rows first, where they are found soon, and whatever is not, by the index of words.
+fn found_by_tsvector(
+    conn: &mut PgConnection,
+    what: &str,
+    (join, and): (&str, &str),
+    wanted: &str,
+    page: Page,
+    reach: Reach,
+) -> Result<Vec<Id>, DbError> {
+    let id = format!("{what}_id");
+    let limit = page.fetch();
+    let before = page.after.map(|after| format!(" AND s.{id} < {}", after.id)).unwrap_or_default();
+    let join = joined(join, &format!("s.{id}"));
+    let met = "s.words @@ to_tsquery('simple', $1)";
+    let newest: Vec<Id> = diesel::sql_query(format!(
+        "SELECT s.{id} AS id FROM (SELECT s.{id}, s.words FROM {what}_search s WHERE true{before} \
+         ORDER BY s.{id} DESC LIMIT {}) s{join} WHERE {met}{and} ORDER BY s.{id} DESC LIMIT {limit}",
+        reach.newest
+    ))
+    .bind::<Text, _>(wanted)
+    .load(conn)?;
+    if i64::try_from(newest.len()).is_ok_and(|found| found >= limit) {
+        return Ok(newest);
+    }
+    if !and.is_empty() {
+        // Of the calls that are chosen otherwise there may be few enough to look at each.
+        let before = page.after.map(|after| format!(" AND c.id < {}", after.id)).unwrap_or_default();
+        let chosen: Vec<Id> = diesel::sql_query(format!(
+            "SELECT c.id AS id FROM calls c WHERE true{and}{before} ORDER BY c.id DESC LIMIT {}",
+            reach.chosen.saturating_add(1)
+        ))
+        .load(conn)?;
+        if chosen.is_empty() {
+            return Ok(Vec::new());
+        }
+        if chosen.len() <= reach.chosen {
+            return Ok(diesel::sql_query(format!(
+                "SELECT s.{id} AS id FROM {what}_search s WHERE s.{id} = ANY({}) AND {met} \
+                 ORDER BY s.{id} DESC LIMIT {limit}",
+                array(&chosen)
+            ))
+            .bind::<Text, _>(wanted)
+            .load(conn)?);
+        }
+    }
+    let mut all: Vec<Id> = diesel::sql_query(format!(
+        "SELECT s.{id} AS id FROM {what}_search s WHERE {met}{before} LIMIT {}",
+        reach.most.saturating_add(1)
+    ))
+    .bind::<Text, _>(wanted)
+    .load(conn)?;
+    if all.len() > reach.most {
+        // Very common, but not of late.
+        return Ok(diesel::sql_query(format!(
+            "SELECT s.{id} AS id FROM {what}_search s{join} WHERE {met}{before}{and} ORDER BY s.{id} DESC LIMIT {limit}"
+        ))
+        .bind::<Text, _>(wanted)
+        .load(conn)?);
+    }
+    if !and.is_empty() {
+        return Ok(diesel::sql_query(format!(
+            "SELECT c.id AS id FROM calls c WHERE c.id = ANY({}){and} ORDER BY c.id DESC LIMIT {limit}",
+            array(&all)
+        ))
+        .load(conn)?);
+    }
+    all.sort_unstable_by_key(|row| std::cmp::Reverse(row.id));
+    all.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(all)
+}
+
+/// Ids as PostgreSQL writes them.
+fn array(rows: &[Id]) -> String {
+    let ids: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
+    format!("'{{{}}}'::bigint[]", ids.join(","))
 }
 
 fn joined(table: &str, id: &str) -> String {
@@ -175,6 +268,9 @@ pub(super) fn calls(
     page: Page,
 ) -> Result<Listed<CallHit>, DbError> {
     let ids = found_calls(conn, wanted, &CallFilter::default(), page)?;
+    if ids.items.is_empty() {
+        return Ok(Listed { items: Vec::new(), next: None });
+    }
     let rows = by_ids(conn, &ids.items)?;
     let said: Vec<(i64, i64, String)> = turns::table
         .filter(turns::call_id.eq_any(ids.items.clone()))
@@ -187,12 +283,12 @@ pub(super) fn calls(
             let turn = said
                 .iter()
                 .filter(|(id, ..)| *id == call.id)
-                .find_map(|(_, n, said)| Some((u32::try_from(*n).ok()?, snippet(said, &wanted.0)?)));
+                .find_map(|(_, n, said)| Some((u32::try_from(*n).ok()?, wanted.snippet(said)?)));
             let (turn, text) = match turn {
                 Some((n, text)) => (Some(n), text),
                 None => {
                     let texts = [call.summary.as_deref(), call.imported_transcript.as_deref()];
-                    let text = texts.into_iter().flatten().find_map(|text| snippet(text, &wanted.0));
+                    let text = texts.into_iter().flatten().find_map(|text| wanted.snippet(text));
                     (None, text.unwrap_or_else(|| call.facts.caller.label().to_owned()))
                 }
             };
@@ -214,11 +310,51 @@ pub(super) fn customers(
         .map(|detail| {
             let customer = &detail.customer;
             let texts = [customer.name.as_deref(), customer.email.as_deref(), customer.notes.as_deref()];
-            let text = texts.into_iter().flatten().find_map(|text| snippet(text, &wanted.0));
+            let text = texts.into_iter().flatten().find_map(|text| wanted.snippet(text));
             let phone = customer.phone.as_ref().map_or("", |phone| phone.as_str());
             let snippet = text.unwrap_or_else(|| phone.to_owned());
             CustomerHit { customer: detail, snippet }
         })
         .collect();
     Ok(Listed { items, next: ids.next })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::fill;
+    use super::*;
+    use crate::db::tests::TestDb;
+    use crate::domain::call::CallStatus;
+
+    #[test]
+    fn whichever_way_rows_are_found_they_are_the_same_rows() {
+        for test in TestDb::each() {
+            let AnyConnection::Postgres(mut conn) = test.connection() else { continue };
+            fill(&test, 400, 40);
+            let far = Reach { newest: 1_000_000, chosen: 0, most: 0 };
+            let completed = CallFilter { status: Some(CallStatus::Completed), ..CallFilter::default() };
+            for text in ["thanks", "appointment", "umb", "the", "nowhere", "0143", "thanks for call"] {
+                let wanted = SearchWords::parse(text).unwrap().tsquery();
+                for filter in [None, Some(&completed)] {
+                    let and =
+                        filter.map_or_else(String::new, |f| format!(" AND {}", conditions(f).join(" AND ")));
+                    let join = if filter.is_some() { "calls" } else { "" };
+                    let mut ask = |page, reach| -> Vec<i64> {
+                        let rows = found_by_tsvector(&mut conn, "call", (join, &and), &wanted, page, reach);
+                        rows.unwrap().into_iter().map(|row| row.id).collect()
+                    };
+                    for after in [None, Some(Cursor::new(ListKind::FoundCalls, 0, 200))] {
+                        let page = Page::new(20, after);
+                        let all = ask(page, far);
+                        for (newest, chosen, most) in
+                            [(4_000, 8_000, 5_000), (5, 8_000, 5_000), (5, 10, 5_000), (5, 0, 10), (1, 0, 0)]
+                        {
+                            let reach = Reach { newest, chosen, most };
+                            assert_eq!(ask(page, reach), all, "{text} {newest} {chosen} {most}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -1,25 +1,39 @@
 //! Words of a search, and the part of a text in which they stand.
 
-/// Letters with accents, and what each is without. The same as `search_fold` of the PostgreSQL migration.
-const ACCENTED: &str = "àáâãäåāăąçćčďđèéêëēėęěğìíîïīįłñńňòóôõöøōőřśšşťţùúûüūůűýÿźżž";
-const PLAIN: &str = "aaaaaaaaacccddeeeeeeeegiiiiiilnnnoooooooorsssttuuuuuuuyyzzz";
+/// Letters with accents, and what each is without. The same as `search_fold` of the PostgreSQL migrations; of those that
+/// SQLite's tokeniser leaves as they are, `search_words` of the SQLite migrations has the same.
+const ACCENTED: &str = "àáâãäåāăąçćčďđðèéêëēėęěğħìíîïīįıłñńňòóôõöøōőřśšşťţŧùúûüūůűýÿźżž";
+const PLAIN: &str = "aaaaaaaaacccdddeeeeeeeeghiiiiiiilnnnoooooooorssstttuuuuuuuyyzzz";
+
+/// Letters that are two, in the same places.
+const TWO: [(char, &str); 4] = [('æ', "ae"), ('œ', "oe"), ('ß', "ss"), ('þ', "th")];
 
 /// Characters of a text to show on either side of a hit.
 const AROUND: usize = 60;
 
-fn fold(c: char) -> char {
+fn fold(c: char, word: &mut String) {
     let c = c.to_lowercase().next().unwrap_or(c);
     if c.is_ascii() {
-        return c;
+        word.push(c);
+    } else if let Some((_, two)) = TWO.iter().find(|(one, _)| *one == c) {
+        word.push_str(two);
+    } else {
+        let plain = ACCENTED.chars().zip(PLAIN.chars()).find(|(accented, _)| *accented == c);
+        word.push(plain.map_or(c, |(_, plain)| plain));
     }
-    ACCENTED.chars().zip(PLAIN.chars()).find(|(accented, _)| *accented == c).map_or(c, |(_, plain)| plain)
+}
+
+fn folded(word: impl Iterator<Item = char>) -> String {
+    let mut plain = String::new();
+    word.for_each(|c| fold(c, &mut plain));
+    plain
 }
 
 /// A text's words, small and without accents.
 pub(super) fn words(text: &str) -> Vec<String> {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
-        .map(|word| word.chars().map(fold).collect())
+        .map(|word| folded(word.chars()))
         .collect()
 }
 
@@ -29,7 +43,7 @@ pub(super) fn snippet(text: &str, wanted: &[String]) -> Option<String> {
     let chars: Vec<char> = text.chars().collect();
     let mut at = 0;
     for word in chars.split(|c| !c.is_alphanumeric()) {
-        let folded: String = word.iter().copied().map(fold).collect();
+        let folded = folded(word.iter().copied());
         if !folded.is_empty() && wanted.iter().any(|wanted| folded.starts_with(wanted.as_str())) {
             return Some(window(&chars, at, at + word.len()));
         }
@@ -65,6 +79,7 @@ mod tests {
     fn accents_and_case_make_no_difference() {
         assert_eq!(words("Café, ÉCLAIR & o'clock!"), ["cafe", "eclair", "o", "clock"]);
         assert_eq!(snippet("One Café please", &words("CAFE")).as_deref(), Some("One Café please"));
+        assert_eq!(words("Ærø, STRASSE; Straße: ŁÓDŹ"), ["aero", "strasse", "strasse", "lodz"]);
         assert_eq!(ACCENTED.chars().count(), PLAIN.chars().count());
     }
 

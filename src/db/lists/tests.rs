@@ -6,7 +6,7 @@ use crate::db::{
     NewTimeOff, Run, StaffOutcome, Write,
 };
 use crate::domain::appointment::AppointmentStatus;
-use crate::domain::call::{CallStatus, Direction, EndReason, Outcome};
+use crate::domain::call::{CallStatus, Direction, EndReason, MessageKind, Outcome};
 use crate::domain::ids::{CallSid, Epoch};
 use crate::domain::phone::CallerId;
 use crate::domain::time::UnixMillis;
@@ -257,6 +257,100 @@ async fn a_call_is_found_by_what_was_said_once_it_has_ended_and_as_long_as_it_is
         assert!(found(&db, "scarf").await.is_empty());
         test.connection().batch_execute("DELETE FROM turns; DELETE FROM calls").unwrap();
         assert!(found(&db, "parasol").await.is_empty());
+        db.shutdown().await;
+    }
+}
+
+async fn named(db: &DbHandle, text: &str) -> Vec<String> {
+    let hits = db.search_customers(words(text), Page::new(50, None)).await.unwrap().items;
+    hits.into_iter().filter_map(|hit| hit.customer.customer.name).collect()
+}
+
+#[actix::test]
+async fn letters_of_all_of_latin_are_found_with_and_without_what_is_special_about_them() {
+    const NAMES: [&str; 7] = [
+        "Søren Jørgensen",
+        "Łukasz Wałęsa",
+        "Đorđe Ilić",
+        "Ærøskøbing Færge",
+        "Straße Weiß",
+        "Ayşe Yıldız",
+        "Zoë Ångström",
+    ];
+    for test in TestDb::each() {
+        let db = test.open();
+        for (n, name) in NAMES.into_iter().enumerate() {
+            done(db.create_customer(customer(name, None), NOW).await.unwrap());
+            let sid = format!("CA{n}");
+            db.write(admitted(&sid, 1)).await.unwrap();
+            said(&db, &sid, 1, &format!("my name is {name}")).await;
+            end(&db, &sid).await;
+        }
+        for name in NAMES {
+            for text in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
+                assert_eq!(named(&db, &text).await, [name], "{text}");
+                assert_eq!(found(&db, &text).await, [format!("my name is {name}")], "{text}");
+            }
+            for word in name.split(' ') {
+                assert_eq!(named(&db, word).await, [name], "{word}");
+            }
+        }
+        for (text, n) in [
+            ("soren", 0),
+            ("jorgensen", 0),
+            ("lukasz", 1),
+            ("walesa", 1),
+            ("dorde", 2),
+            ("aeroskobing", 3),
+            ("strasse", 4),
+            ("yildiz", 5),
+            ("zoe angstrom", 6),
+        ] {
+            assert_eq!(named(&db, text).await, [NAMES[n]], "{text}");
+        }
+        db.shutdown().await;
+    }
+}
+
+#[actix::test]
+async fn names_from_before_the_letters_were_folded_are_found_after_the_migration() {
+    for test in TestDb::each() {
+        let db = test.open();
+        done(db.create_customer(customer("Søren Weiß", None), NOW).await.unwrap());
+        done(db.create_customer(customer("Tom", None), NOW).await.unwrap());
+        db.shutdown().await;
+        // As an earlier version would have left it.
+        crate::db::migrate::take_back(&mut test.connection(), "20261122000660");
+        let db = test.open();
+        assert_eq!(named(&db, "soren weiss").await, ["Søren Weiß"]);
+        assert_eq!(named(&db, "tom").await, ["Tom"]);
+        db.shutdown().await;
+    }
+}
+
+#[actix::test]
+async fn a_number_with_gaps_is_found_as_one_word_or_as_several() {
+    for test in TestDb::each() {
+        let db = test.open();
+        let notes = "order 1234 5678, born 1980-05-17, lives at 10115 Berlin".to_owned();
+        let new = CustomerChange { notes: Some(Some(notes)), ..customer("Gap", Some("+12025550143")) };
+        done(db.create_customer(new, NOW).await.unwrap());
+        done(db.create_customer(customer("Other 5678 1234", None), NOW).await.unwrap());
+        for text in [
+            "1980-05-17",
+            "1980 05",
+            "17.05.1980",
+            "10115",
+            "+1 (202) 555-0143",
+            "555 0143",
+            "order 1234 5678",
+        ] {
+            assert_eq!(named(&db, text).await, ["Gap"], "{text}");
+        }
+        assert_eq!(named(&db, "1234 5678").await.len(), 2);
+        assert!(named(&db, "1980-05-18").await.is_empty());
+        let hits = db.search_customers(words("1980-05-17"), Page::new(5, None)).await.unwrap().items;
+        assert!(hits[0].snippet.contains("born 1980-05-17"), "{}", hits[0].snippet);
         db.shutdown().await;
     }
 }
@@ -537,7 +631,8 @@ async fn appointments_are_listed_forward_from_a_time_on_and_else_the_latest_firs
 }
 
 async fn messages(db: &Database, state: Option<MessageState>) -> Vec<i64> {
-    let page = db.list_messages(state, Page::new(50, None)).await.unwrap();
+    let filter = MessageFilter { state, kind: None };
+    let page = db.list_messages(filter, Page::new(50, None)).await.unwrap();
     page.items.into_iter().map(|detail| detail.message.id).collect()
 }
 
@@ -547,6 +642,7 @@ async fn a_message_is_dealt_with_once_and_can_be_opened_again() {
         let db = test.open();
         for n in 0..3 {
             let write = Write::Message {
+                key: None,
                 sid: CallSid::from("CA1"),
                 at: at(n),
                 name: None,
@@ -557,6 +653,21 @@ async fn a_message_is_dealt_with_once_and_can_be_opened_again() {
         }
         let all = messages(&db, None).await;
         assert_eq!(all.len(), 3);
+        test.connection()
+            .batch_execute(&format!("UPDATE messages SET kind = 'callback' WHERE id = {}", all[2]))
+            .unwrap();
+        for (kind, state, wanted) in [
+            (MessageKind::CallBack, None, vec![all[2]]),
+            (MessageKind::CallBack, Some(MessageState::Open), vec![all[2]]),
+            (MessageKind::CallBack, Some(MessageState::Done), vec![]),
+            (MessageKind::Message, Some(MessageState::Open), vec![all[0], all[1]]),
+        ] {
+            let filter = MessageFilter { state, kind: Some(kind) };
+            let page = db.list_messages(filter, Page::new(50, None)).await.unwrap();
+            assert!(page.items.iter().all(|detail| detail.message.kind == kind));
+            let ids: Vec<i64> = page.items.into_iter().map(|detail| detail.message.id).collect();
+            assert_eq!(ids, wanted, "{filter:?}");
+        }
         let first = db.set_message_done(all[1], true, "eva".into(), at(10)).await.unwrap().unwrap();
         let again = db.set_message_done(all[1], true, "tom".into(), at(20)).await.unwrap().unwrap();
         assert_eq!((again.done_at, again.done_by.as_deref()), (Some(at(10)), Some("eva")));

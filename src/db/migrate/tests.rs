@@ -86,9 +86,9 @@ fn as_schema(sql: &str) -> String {
 fn both_databases_get_the_same_tables_by_migrations_of_the_same_names() {
     let (sqlite, postgres) = (folder("sqlite"), folder("postgres"));
     assert_eq!(sqlite.keys().collect::<Vec<_>>(), postgres.keys().collect::<Vec<_>>());
+    assert!(sqlite.values().any(|sql| !tables(sql).is_empty()));
     for (name, sql) in &sqlite {
         let ours = tables(sql);
-        assert!(!ours.is_empty());
         assert_eq!(ours, tables(&postgres[name]), "{name}");
         let indexes = |sql: &str| {
             let lines = sql.lines().filter(|line| line.starts_with("CREATE INDEX") && !is_search(line));

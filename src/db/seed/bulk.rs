@@ -1,11 +1,15 @@
 //! Very many customers, calls and appointments, for trying out how the lists behave at that size. Written in bulk; the
 //! counters are kept as they would be.
 
-use super::super::activity::{self, Counter, STAGES, StageCount, count, count_stages, quarter};
+use super::super::activity::{self, Counter, quarter};
 use super::super::bookings::{self, NewAppointment, StaffOutcome};
 use super::super::connect::{AnyConnection, on_either, write_transaction};
 use super::super::error::DbError;
-use super::super::schema::{appointments, call_events, calls, customers, messages, turns};
+use super::super::schema::{
+    appointments, call_events, call_outcomes, call_usage, calls, customers, jobs, messages, staff_actions,
+    turns,
+};
+use super::super::usage::add_spent;
 use super::SeedReport;
 use super::texts::{self, Kind};
 use crate::domain::time::UnixMillis;
@@ -14,7 +18,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Calls written by one statement of each kind: PostgreSQL takes 65,535 values at most.
 const CALLS_AT_ONCE: u32 = 500;
@@ -113,6 +117,63 @@ struct NewMessage {
     created_ms: i64,
     done_ms: Option<i64>,
     done_by: Option<&'static str>,
+    kind: &'static str,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = jobs)]
+struct NewJob {
+    kind: &'static str,
+    key: String,
+    payload: String,
+    state: &'static str,
+    attempts: i64,
+    next_run_ms: i64,
+    last_error: Option<&'static str>,
+    created_ms: i64,
+    done_ms: Option<i64>,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = call_outcomes)]
+struct NewOutcome {
+    call_id: i64,
+    intent: &'static str,
+    sentiment: &'static str,
+    outcome: String,
+    model: &'static str,
+    created_ms: i64,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = call_usage)]
+struct NewUsage {
+    call_id: i64,
+    item: &'static str,
+    model: &'static str,
+    amount: i64,
+    micros: i64,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = staff_actions)]
+struct NewAction {
+    at_ms: i64,
+    who_kind: &'static str,
+    who_id: i64,
+    who_name: &'static str,
+    action: &'static str,
+    target: String,
+    detail: &'static str,
+}
+
+/// What follows a call, gathered for one statement of each kind.
+#[derive(Default)]
+struct After {
+    jobs: Vec<NewJob>,
+    outcomes: Vec<NewOutcome>,
+    usage: Vec<NewUsage>,
+    actions: Vec<NewAction>,
 }
 
 #[derive(Insertable)]
@@ -129,43 +190,51 @@ struct NewPast {
     updated_ms: i64,
 }
 
-/// What is to be added to the counters.
+/// What is to be added to the counters, and to what was spent.
 #[derive(Default)]
-struct Tally {
-    counters: HashMap<(i64, Counter), i64>,
-    stages: HashMap<(i64, &'static str), StageCount>,
+struct Sums {
+    counters: activity::Tally,
+    spent: BTreeMap<i64, i64>,
 }
 
-impl Tally {
-    fn add(&mut self, at: i64, counter: Counter, n: i64) {
-        *self.counters.entry((quarter(at), counter)).or_default() += n;
+impl Sums {
+    fn count(&mut self, at: i64, changes: impl IntoIterator<Item = (Counter, i64)>) {
+        self.counters.count(at, changes);
     }
 
     fn latency(&mut self, at: i64, latency: &StageLatencies) {
-        for (stage, ms) in STAGES.into_iter().zip(activity::stages(latency)) {
-            if let Some(ms) = ms {
-                self.stages.entry((quarter(at), stage)).or_default().add(ms);
-            }
-        }
+        self.counters.latency(at, latency);
     }
 
     fn write(self, conn: &mut AnyConnection) -> Result<(), DbError> {
-        let mut counters: HashMap<i64, Vec<(Counter, i64)>> = HashMap::new();
-        for ((at, counter), n) in self.counters {
-            counters.entry(at).or_default().push((counter, n));
-        }
-        for (at, changes) in counters {
-            count(conn, at, changes)?;
-        }
-        let mut stages: HashMap<i64, Vec<(&'static str, StageCount)>> = HashMap::new();
-        for ((at, stage), n) in self.stages {
-            stages.entry(at).or_default().push((stage, n));
-        }
-        for (at, counts) in stages {
-            count_stages(conn, at, &counts)?;
+        self.counters.write(conn)?;
+        for (at, micros) in self.spent {
+            add_spent(conn, UnixMillis(at), micros)?;
         }
         Ok(())
     }
+}
+
+/// What a database holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Samples {
+    /// Sample calls of a bulk.
+    pub calls: i64,
+    /// Customers.
+    pub customers: i64,
+    /// Whether there are calls that are no samples.
+    pub real: bool,
+}
+
+/// Says what a database holds. Blocks, and may look through all of it.
+pub fn samples(conn: &mut AnyConnection) -> Result<Samples, DbError> {
+    let real = calls::table
+        .filter(calls::kind.ne("simulated"))
+        .select(calls::id)
+        .first::<i64>(conn)
+        .optional()?
+        .is_some();
+    Ok(Samples { calls: i64::from(sample_calls(conn)?), customers: activity::customers(conn)?, real })
 }
 
 /// Brings the sample customers, calls and appointments up to what is planned. Blocks.
@@ -177,7 +246,7 @@ pub fn bulk(conn: &mut AnyConnection, plan: &BulkPlan<'_>) -> Result<SeedReport,
     while next < plan.calls {
         let end = plan.calls.min(next.saturating_add(CALLS_A_TRANSACTION));
         report.appointments += write_transaction(conn, |conn| {
-            let mut tally = Tally::default();
+            let mut tally = Sums::default();
             let mut past = 0;
             let mut from = next;
             while from < end {
@@ -284,16 +353,16 @@ impl<'a> Chunk<'a> {
         at.saturating_add(self.rng.random_range(0..60_000)).min(self.plan.now.0.saturating_sub(600_000))
     }
 
-    fn write(mut self, conn: &mut AnyConnection, tally: &mut Tally) -> Result<usize, DbError> {
+    fn write(mut self, conn: &mut AnyConnection, tally: &mut Sums) -> Result<usize, DbError> {
         let mut rows = Vec::new();
         let mut kinds = Vec::new();
         for n in self.range.clone() {
             let kind = Kind::pick(&mut self.rng);
             let started = self.start(n);
             let row = self.call(n, kind, started);
-            tally.add(started, if row.direction == "inbound" { "inbound" } else { "outbound" }, 1);
-            tally.add(started, activity::end_counter(kind.reason()), 1);
-            tally.add(started, "duration_s", row.duration_s);
+            let direction = if row.direction == "inbound" { "inbound" } else { "outbound" };
+            tally.count(started, [(direction, 1)]);
+            tally.count(started, [(activity::end_counter(kind.reason()), 1), ("duration_s", row.duration_s)]);
             let flags = [
                 row.lead_captured,
                 row.appointment_booked,
@@ -301,9 +370,7 @@ impl<'a> Chunk<'a> {
                 row.transferred,
                 row.follow_up,
             ];
-            for (counter, change) in activity::flag_changes([false; 5], flags) {
-                tally.add(started, counter, change);
-            }
+            tally.count(started, activity::flag_changes([false; 5], flags));
             rows.push(row);
             kinds.push(kind);
         }
@@ -315,11 +382,13 @@ impl<'a> Chunk<'a> {
             .select(calls::id)
             .load(conn)?;
         let (mut said, mut events, mut left, mut past) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut after = After::default();
         for ((row, kind), id) in rows.iter().zip(kinds).zip(&ids) {
+            self.follow(*id, row, kind, tally, &mut after);
             self.turns(*id, row, kind, tally, &mut said);
             self.events(row, kind, tally, &mut events);
-            if row.message_taken {
-                left.push(self.message(row));
+            if row.message_taken || kind == Kind::Broken {
+                left.push(self.message(row, kind));
             }
             if row.appointment_booked {
                 past.extend(self.past(row, tally));
@@ -329,7 +398,11 @@ impl<'a> Chunk<'a> {
             diesel::insert_into(turns::table).values(&said).execute(c)?;
             diesel::insert_into(call_events::table).values(&events).execute(c)?;
             diesel::insert_into(messages::table).values(&left).execute(c)?;
-            diesel::insert_into(appointments::table).values(&past).execute(c)
+            diesel::insert_into(appointments::table).values(&past).execute(c)?;
+            diesel::insert_into(jobs::table).values(&after.jobs).execute(c)?;
+            diesel::insert_into(call_outcomes::table).values(&after.outcomes).execute(c)?;
+            diesel::insert_into(call_usage::table).values(&after.usage).execute(c)?;
+            diesel::insert_into(staff_actions::table).values(&after.actions).execute(c)
         })?;
         // Only now they end, so that each is made searchable once.
         if let (Some(first), Some(last)) = (ids.first(), ids.last()) {
@@ -350,6 +423,8 @@ impl<'a> Chunk<'a> {
         };
         let answered = kind.is_answered();
         let speaks = kind.speaks();
+        // Now and then nobody could write it.
+        let summarised = speaks && n % 331 != 7;
         NewCall {
             call_sid: sid(n),
             admission: format!("sample-{n}"),
@@ -369,13 +444,17 @@ impl<'a> Chunk<'a> {
             started_ms: started,
             answered_ms: answered.then_some(started + 2_000),
             duration_s: if answered { self.rng.random_range(15..240) } else { 0 },
-            summary: speaks.then(|| kind.summary().to_owned()),
-            summary_state: if speaks { "done" } else { "none" },
+            summary: summarised.then(|| kind.summary().to_owned()),
+            summary_state: match (speaks, summarised) {
+                (false, _) => "none",
+                (true, true) => "done",
+                (true, false) => "failed",
+            },
             epoch: 1,
         }
     }
 
-    fn turns(&mut self, id: i64, row: &NewCall, kind: Kind, tally: &mut Tally, out: &mut Vec<NewTurn>) {
+    fn turns(&mut self, id: i64, row: &NewCall, kind: Kind, tally: &mut Sums, out: &mut Vec<NewTurn>) {
         let lines = kind.lines(&mut self.rng, &self.plan.services);
         let Ok(count) = i64::try_from(lines.len()) else { return };
         let step = row.duration_s * 1_000 / count.max(1);
@@ -388,7 +467,7 @@ impl<'a> Chunk<'a> {
             };
             let at = row.started_ms + i * step;
             tally.latency(at, &latency);
-            tally.add(at, "barge_ins", i64::from(interrupted));
+            tally.count(at, [("barge_ins", i64::from(interrupted))]);
             out.push(NewTurn {
                 call_id: id,
                 n: i + 1,
@@ -402,11 +481,9 @@ impl<'a> Chunk<'a> {
         }
     }
 
-    fn events(&mut self, row: &NewCall, kind: Kind, tally: &mut Tally, out: &mut Vec<NewEvent>) {
+    fn events(&mut self, row: &NewCall, kind: Kind, tally: &mut Sums, out: &mut Vec<NewEvent>) {
         let mut event = |at_ms: i64, code: &'static str, detail: serde_json::Value| {
-            if let Some(counter) = activity::event_counter(code) {
-                tally.add(at_ms, counter, 1);
-            }
+            tally.count(at_ms, activity::event_counter(code).map(|counter| (counter, 1)));
             out.push(NewEvent { call_sid: row.call_sid.clone(), at_ms, code, detail: detail.to_string() });
         };
         let at = row.started_ms;
@@ -423,7 +500,56 @@ impl<'a> Chunk<'a> {
         }
     }
 
-    fn message(&mut self, row: &NewCall) -> NewMessage {
+    /// What was written of a call afterwards, and what it cost.
+    fn follow(&mut self, id: i64, row: &NewCall, kind: Kind, tally: &mut Sums, after: &mut After) {
+        let ended = row.started_ms.saturating_add(row.duration_s.saturating_mul(1_000));
+        if kind.is_answered() {
+            let spoken = row.duration_s.saturating_mul(12);
+            let parts = [("carrier_ms", "", row.duration_s * 1_000, 14), ("tts_chars", "aura-2", spoken, 30)];
+            for (item, model, amount, price) in parts {
+                let micros = amount.saturating_mul(price);
+                *tally.spent.entry(quarter(row.started_ms)).or_default() += micros;
+                after.usage.push(NewUsage { call_id: id, item, model, amount, micros });
+            }
+        }
+        if kind.speaks() {
+            let done = row.summary.is_some();
+            after.jobs.push(NewJob {
+                kind: "summary",
+                key: format!("summary:{}", row.call_sid),
+                payload: serde_json::json!({ "call_sid": row.call_sid }).to_string(),
+                state: if done { "done" } else { "dead" },
+                attempts: if done { 1 } else { 8 },
+                next_run_ms: ended,
+                last_error: (!done).then_some("openai.http_401"),
+                created_ms: ended,
+                done_ms: Some(ended + 4_000),
+            });
+            if done {
+                after.outcomes.push(NewOutcome {
+                    call_id: id,
+                    intent: if kind == Kind::Booking { "book" } else { "question" },
+                    sentiment: "neutral",
+                    outcome: serde_json::json!({ "booked": row.appointment_booked }).to_string(),
+                    model: "sample",
+                    created_ms: ended + 4_000,
+                });
+            }
+        }
+        if row.message_taken {
+            after.actions.push(NewAction {
+                at_ms: row.started_ms + 7_200_000,
+                who_kind: "user",
+                who_id: 1,
+                who_name: "sample",
+                action: "message.change",
+                target: format!("message of call {id}"),
+                detail: "{\"done\":true}",
+            });
+        }
+    }
+
+    fn message(&mut self, row: &NewCall, kind: Kind) -> NewMessage {
         let old = row.started_ms < self.plan.now.0.saturating_sub(3 * DAY_MS);
         let done = old && self.rng.random_bool(0.98);
         NewMessage {
@@ -434,12 +560,13 @@ impl<'a> Chunk<'a> {
             created_ms: row.started_ms + 40_000,
             done_ms: done.then_some(row.started_ms + 7_200_000),
             done_by: done.then_some("sample"),
+            kind: if kind == Kind::Broken { "callback" } else { "message" },
         }
     }
 
     /// The appointment that a call brought. They stand side by side by their numbers, so that none overlap; what would
     /// lie ahead is made by itself.
-    fn past(&mut self, row: &NewCall, tally: &mut Tally) -> Option<NewPast> {
+    fn past(&mut self, row: &NewCall, tally: &mut Sums) -> Option<NewPast> {
         let staff = self.plan.staff.get(self.rng.random_range(0..self.plan.staff.len().max(1)))?;
         let service = self.plan.services.get(self.rng.random_range(0..self.plan.services.len().max(1)))?;
         let ahead =
@@ -450,9 +577,9 @@ impl<'a> Chunk<'a> {
         if starts >= self.plan.now.0 {
             return None;
         }
-        tally.add(row.started_ms, "appointments_made", 1);
+        tally.count(row.started_ms, [("appointments_made", 1)]);
         let cancelled = self.rng.random_bool(0.08);
-        tally.add(row.started_ms, "appointments_cancelled", i64::from(cancelled));
+        tally.count(row.started_ms, [("appointments_cancelled", i64::from(cancelled))]);
         Some(NewPast {
             customer_id: row.customer_id,
             service: service.clone(),

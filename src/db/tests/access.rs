@@ -2,7 +2,7 @@
 
 use super::TestDb;
 use crate::db::Write;
-use crate::db::access::{NewSignIn, UserChange, UserChanged};
+use crate::db::access::{Credential, NewSignIn, UserChange, UserChanged};
 use crate::domain::staff::{Role, Scope, StaffAction, Who, WhoKind};
 use crate::domain::time::UnixMillis;
 use std::time::Duration;
@@ -61,15 +61,65 @@ async fn a_sign_in_holds_while_it_is_used_and_its_user_stays_the_same() {
         db.add_sign_in(NewSignIn { now: later(500), expires: later(600), ..sign_in(user.id, 0, "b") })
             .await
             .unwrap();
-        let change = UserChange { password: Some(("y".into(), false)), ..UserChange::default() };
+        let change = UserChange { password: Some(("y".into(), None)), ..UserChange::default() };
         let UserChanged::Done(changed) = db.change_user(user.id, change).await.unwrap() else { panic!() };
         assert!(!changed.one_time);
         assert!(db.signed_in("b".into(), later(501), later(601)).await.unwrap().is_none(), "a new password");
         let known = db.user_by_name("maria".into()).await.unwrap().unwrap();
         assert_eq!((known.hash.as_str(), known.generation), ("y", 1));
         db.add_sign_in(sign_in(user.id, 1, "c")).await.unwrap();
-        db.sign_out("c".into()).await.unwrap();
+        let out = db.sign_out("c".into()).await.unwrap();
+        assert_eq!(out.map(|user| user.name), Some("maria".to_owned()));
+        assert_eq!(db.sign_out("c".into()).await.unwrap(), None, "once");
         assert!(db.signed_in("c".into(), NOW, later(100)).await.unwrap().is_none());
+        db.shutdown().await;
+    }
+}
+
+#[actix::test]
+async fn whether_a_credential_still_holds_is_asked_without_using_it() {
+    for test in TestDb::each() {
+        let db = test.open();
+        let key = db.add_key("till".into(), "h1".into(), Scope::Read, NOW).await.unwrap();
+        let user = db.add_user("maria".into(), "x".into(), Role::Admin, false, NOW).await.unwrap().unwrap();
+        db.add_sign_in(sign_in(user.id, 0, "a")).await.unwrap();
+        let (by_key, by_cookie) = (Credential::Key("h1".into()), Credential::SignIn("a".into()));
+        for at in [0, 99] {
+            assert!(db.credential_holds(by_key.clone(), later(at)).await.unwrap());
+            assert!(db.credential_holds(by_cookie.clone(), later(at)).await.unwrap());
+        }
+        assert_eq!(db.api_keys(None, 1).await.unwrap()[0].last_used_at, None);
+        assert!(!db.credential_holds(by_cookie.clone(), later(100)).await.unwrap(), "its end was not moved");
+        assert!(
+            !db.credential_holds(Credential::SignIn("h1".into()), NOW).await.unwrap(),
+            "a key is no cookie"
+        );
+        let out = UserChange { password: Some(("y".into(), None)), ..UserChange::default() };
+        db.change_user(user.id, out).await.unwrap();
+        assert!(!db.credential_holds(by_cookie, NOW).await.unwrap(), "a new password");
+        db.revoke_key(key.id, NOW).await.unwrap();
+        assert!(!db.credential_holds(by_key, NOW).await.unwrap(), "revoked");
+        db.shutdown().await;
+    }
+}
+
+#[actix::test]
+async fn a_password_that_was_made_for_somebody_has_an_end_and_ones_own_has_none() {
+    for test in TestDb::each() {
+        let db = test.open();
+        let user = db.add_user("maria".into(), "x".into(), Role::Staff, true, NOW).await.unwrap().unwrap();
+        let known = || async { db.user_by_name("maria".into()).await.unwrap().unwrap() };
+        let week = Duration::from_secs(7 * 86_400);
+        assert_eq!((known().await.good_until, known().await.user.one_time), (Some(NOW.after(week)), true));
+        for until in [None, Some(later(5)), None] {
+            let change = UserChange { password: Some(("y".into(), until)), ..UserChange::default() };
+            db.change_user(user.id, change).await.unwrap();
+            assert_eq!((known().await.good_until, known().await.user.one_time), (until, until.is_some()));
+            // Another role changes nothing about it.
+            let change = UserChange { role: Some(Role::Viewer), ..UserChange::default() };
+            db.change_user(user.id, change).await.unwrap();
+            assert_eq!(known().await.good_until, until);
+        }
         db.shutdown().await;
     }
 }

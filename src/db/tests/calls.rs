@@ -1,13 +1,14 @@
 use super::{TestDb, admitted, caller_turn, facts, phone};
 use crate::db::seed::{SeedReport, SeedSlot, seed};
-use crate::db::{Database, DbError, SummaryState, Write};
+use crate::db::{Database, DbError, Write};
 use crate::domain::appointment::CustomerPatch;
 use crate::domain::audit::AuditEvent;
+use crate::domain::call::SummaryState;
 use crate::domain::call::{CallStatus, EndReason, Outcome};
 use crate::domain::ids::{AdmissionId, CallSid, Epoch};
 use crate::domain::phone::CallerId;
 use crate::domain::time::UnixMillis;
-use crate::domain::turn::{ResumeState, Speaker, StageLatencies, TurnRecord};
+use crate::domain::turn::{ResumeState, Speaker, StageLatencies, TimedDigits, TurnRecord};
 use diesel::connection::SimpleConnection;
 
 fn sid() -> CallSid {
@@ -186,6 +187,8 @@ async fn a_conversation_can_be_resumed_with_its_last_turns() {
             elapsed_ms: 4_200,
             breaks: 2,
             notified: true,
+            muted: true,
+            digits: vec![TimedDigits { digits: "4111".into(), from_ms: 10, to_ms: 400 }],
         };
         for n in 1..5 {
             db.write(turn(1, caller_turn(n, "well"))).await.unwrap();
@@ -214,6 +217,7 @@ async fn messages_and_audit_rows_do_not_need_a_known_call_and_audit_rows_never_c
             &db,
             [
                 Write::Message {
+                    key: None,
                     sid: CallSid::from("CA-unknown"),
                     at: UnixMillis(7),
                     name: Some("Maria".into()),

@@ -24,7 +24,8 @@ impl TestDb {
         let folder = std::env::temp_dir().join(&name);
         let url = format!("sqlite://{}/data/frontdesk.db", folder.display());
         std::fs::create_dir_all(&folder).unwrap();
-        Self { config: DatabaseConfig { url, ..DatabaseConfig::default() }, folder, postgres: None }
+        let spool = Some(folder.join("spool").display().to_string());
+        Self { config: DatabaseConfig { url, spool, ..DatabaseConfig::default() }, folder, postgres: None }
     }
 
     /// One of each kind that can be had.

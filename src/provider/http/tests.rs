@@ -1,4 +1,6 @@
 use super::*;
+use actix_tls::accept::rustls_0_23::{Acceptor, AcceptorService, TlsStream};
+use actix_web::dev::{ServerHandle, Service as _, ServiceFactory};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use awc::http::header::{HeaderName, HeaderValue};
 use std::net::TcpListener;
@@ -21,7 +23,7 @@ pIUC96XDVj195ebpohY=\n\
 ";
 
 fn clients() -> HttpClients {
-    build(None, Duration::from_secs(2)).unwrap()
+    build(&VendorTls::new(None).unwrap(), Duration::from_secs(2))
 }
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -47,8 +49,8 @@ async fn raw_server(answer: &'static [u8]) -> String {
     format!("http://{address}/")
 }
 
-async fn collect(url: &str) -> (Vec<u8>, Option<ProviderError>) {
-    let response = clients().http.get(url).send().await.unwrap();
+async fn collect(clients: &HttpClients, url: &str) -> (Vec<u8>, Option<ProviderError>) {
+    let response = clients.http.get(url).send().await.unwrap();
     let mut body = body("vendor", response);
     let mut all = Vec::new();
     while let Some(piece) = body.next().await {
@@ -65,12 +67,12 @@ async fn collect(url: &str) -> (Vec<u8>, Option<ProviderError>) {
 
 #[test]
 fn further_authorities_are_trusted_and_rubbish_is_refused() {
-    let plain = tls_config(None).unwrap();
-    assert_eq!(plain.alpn_protocols, vec![b"http/1.1".to_vec()]);
-    assert!(tls_config(Some(AUTHORITY.as_bytes())).is_ok());
-    assert!(matches!(tls_config(Some(b"no certificate here")), Err(HttpSetupError::NoCertificate)));
+    let plain = VendorTls::new(None).unwrap();
+    assert_eq!(plain.0.alpn_protocols, vec![b"http/1.1".to_vec()]);
+    assert!(VendorTls::new(Some(AUTHORITY.as_bytes())).is_ok());
+    assert!(matches!(VendorTls::new(Some(b"no certificate here")), Err(HttpSetupError::NoCertificate)));
     let broken = AUTHORITY.replace('M', "!");
-    assert!(tls_config(Some(broken.as_bytes())).is_err());
+    assert!(VendorTls::new(Some(broken.as_bytes())).is_err());
 }
 
 #[test]
@@ -122,33 +124,130 @@ async fn a_server_that_hangs_up_before_it_answers_is_closed() {
     assert_eq!((error.kind, error.code.as_str()), (ProviderErrorKind::Closed, "disconnected"));
 }
 
+/// Bodies that end before they are complete.
+const CUT: [&[u8]; 5] = [
+    b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc",
+    b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nabc",
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc",
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
+];
+/// Bodies that are complete where the connection ends.
+const WHOLE: [&[u8]; 2] = [
+    b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc",
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+];
+/// A body whose end is the connection's.
+const UNFRAMED: &[u8] = b"HTTP/1.0 200 OK\r\n\r\nabc";
+
+async fn is_cut(clients: &HttpClients, url: &str, answer: &[u8]) {
+    let (bytes, error) = collect(clients, url).await;
+    let answer = String::from_utf8_lossy(answer);
+    assert_eq!(bytes, b"abc", "{answer}");
+    let error = error.map(|error| (error.kind, error.code));
+    assert_eq!(error, Some((ProviderErrorKind::Closed, "body_cut".into())), "{answer}");
+}
+
 #[actix::test]
 async fn a_body_that_ends_too_early_is_cut() {
-    for answer in [
-        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".as_slice(),
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc",
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
-    ] {
-        let url = raw_server(answer).await;
-        let (bytes, error) = collect(&url).await;
-        let answer = String::from_utf8_lossy(answer);
-        assert_eq!(bytes, b"abc", "{answer}");
-        let error = error.map(|error| (error.kind, error.code));
-        assert_eq!(error, Some((ProviderErrorKind::Closed, "body_cut".into())), "{answer}");
+    for answer in CUT {
+        is_cut(&clients(), &raw_server(answer).await, answer).await;
     }
 }
 
 #[actix::test]
 async fn a_whole_body_is_no_error() {
-    for answer in [
-        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc".as_slice(),
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-        b"HTTP/1.0 200 OK\r\n\r\nabc",
-    ] {
+    for answer in WHOLE.into_iter().chain([UNFRAMED]) {
         let url = raw_server(answer).await;
-        assert_eq!(collect(&url).await, (b"abc".to_vec(), None));
+        assert_eq!(collect(&clients(), &url).await, (b"abc".to_vec(), None));
     }
+}
+
+/// How a server ends a connection with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goodbye {
+    /// `close_notify`, then the end of TCP.
+    Polite,
+    /// `close_notify`, and TCP stays open.
+    HalfPolite,
+    /// The end of TCP only.
+    None,
+}
+
+/// A throw-away certificate for loopback, as PEM, and a server's configuration with it.
+fn throw_away() -> (String, rustls::ServerConfig) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate =
+        rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.into())
+            .unwrap();
+    (pem(certificate.der()), config)
+}
+
+/// Answers every connection with `answer` over TLS and ends it.
+async fn raw_tls_server(answer: &'static [u8], goodbye: Goodbye) -> (HttpClients, String) {
+    let (authority, config) = throw_away();
+    let acceptor: AcceptorService =
+        ServiceFactory::<actix_rt::net::TcpStream>::new_service(&Acceptor::new(config), ()).await.unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    actix_rt::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            let Ok(mut socket) = acceptor.call(socket).await else { continue };
+            let mut request = [0; 4096];
+            let _ = socket.read(&mut request).await;
+            let _ = socket.write_all(answer).await;
+            let _ = socket.flush().await;
+            match goodbye {
+                Goodbye::Polite => drop(socket.shutdown().await),
+                Goodbye::HalfPolite => {
+                    socket.get_mut().1.send_close_notify();
+                    let _ = socket.flush().await;
+                    kept.push(socket);
+                }
+                Goodbye::None => drop(socket),
+            }
+        }
+    });
+    let tls = VendorTls::new(Some(authority.as_bytes())).unwrap();
+    (build(&tls, Duration::from_secs(2)), format!("https://{address}/"))
+}
+
+fn pem(der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+}
+
+#[actix::test]
+async fn a_body_that_ends_too_early_is_cut_however_tls_was_closed() {
+    for goodbye in [Goodbye::Polite, Goodbye::HalfPolite, Goodbye::None] {
+        for answer in CUT {
+            let (clients, url) = raw_tls_server(answer, goodbye).await;
+            is_cut(&clients, &url, answer).await;
+        }
+        for answer in WHOLE {
+            let (clients, url) = raw_tls_server(answer, goodbye).await;
+            assert_eq!(collect(&clients, &url).await, (b"abc".to_vec(), None), "{goodbye:?}");
+        }
+    }
+}
+
+#[actix::test]
+async fn over_tls_only_a_polite_end_ends_a_body_that_has_no_other() {
+    for goodbye in [Goodbye::Polite, Goodbye::HalfPolite] {
+        let (clients, url) = raw_tls_server(UNFRAMED, goodbye).await;
+        assert_eq!(collect(&clients, &url).await, (b"abc".to_vec(), None), "{goodbye:?}");
+    }
+    let (clients, url) = raw_tls_server(UNFRAMED, Goodbye::None).await;
+    is_cut(&clients, &url, UNFRAMED).await;
 }
 
 #[actix::test]
@@ -174,31 +273,96 @@ fn futures_util_channel() -> (tokio::sync::mpsc::UnboundedSender<Piece>, impl St
     (sender, receiver)
 }
 
-#[actix::test]
-async fn warming_leaves_a_connection_that_the_next_request_uses() {
-    static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
+/// A server that keeps connections and counts them: all, and those that took up a session from before.
+struct Counting {
+    url: String,
+    connections: Arc<AtomicUsize>,
+    resumed: Arc<AtomicUsize>,
+    handle: ServerHandle,
+}
+
+fn counting_server(tls: Option<rustls::ServerConfig>) -> Counting {
+    let (connections, resumed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (all, again) = (Arc::clone(&connections), Arc::clone(&resumed));
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let server = HttpServer::new(|| {
         App::new().default_service(web::to(|| async { HttpResponse::Unauthorized().body("no") }))
     })
-    .on_connect(|_, _| {
-        CONNECTIONS.fetch_add(1, Ordering::SeqCst);
+    .on_connect(move |io, _| {
+        all.fetch_add(1, Ordering::SeqCst);
+        if let Some(tls) = io.downcast_ref::<TlsStream<actix_rt::net::TcpStream>>()
+            && tls.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+        {
+            again.fetch_add(1, Ordering::SeqCst);
+        }
     })
     .workers(1)
-    .disable_signals()
-    .bind(("127.0.0.1", 0))
+    .disable_signals();
+    let server = match tls {
+        Some(config) => server.bind_rustls_0_23(("127.0.0.1", 0), config),
+        None => server.bind(("127.0.0.1", 0)),
+    }
     .unwrap();
-    let address = server.addrs()[0];
+    let url = format!("{scheme}://{}/", server.addrs()[0]);
     let server = server.run();
     let handle = server.handle();
     actix_rt::spawn(server);
+    Counting { url, connections, resumed, handle }
+}
 
-    let clients = clients();
-    let url = format!("http://{address}/");
-    warm(clients.http.get(&url), Duration::from_secs(2)).await;
+async fn warm_then_ask_twice(clients: &HttpClients, url: &str) {
+    warm(clients.http.get(url), Duration::from_secs(2)).await;
     for _ in 0..2 {
-        let mut response = clients.http.get(&url).send().await.unwrap();
+        let mut response = clients.http.get(url).send().await.unwrap();
         assert_eq!(error_body(&mut response).await, b"no");
     }
-    assert_eq!(CONNECTIONS.load(Ordering::SeqCst), 1);
-    handle.stop(false).await;
+}
+
+#[actix::test]
+async fn warming_leaves_a_connection_that_the_next_request_uses() {
+    let server = counting_server(None);
+    warm_then_ask_twice(&clients(), &server.url).await;
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    server.handle.stop(false).await;
+}
+
+#[actix::test]
+async fn a_warm_connection_with_tls_is_used_as_well_and_another_thread_takes_up_its_session() {
+    let (certificate, config) = throw_away();
+    let server = counting_server(Some(config));
+    let tls = VendorTls::new(Some(certificate.as_bytes())).unwrap();
+    warm_then_ask_twice(&build(&tls, Duration::from_secs(2)), &server.url).await;
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(server.resumed.load(Ordering::SeqCst), 0);
+    let url = server.url.clone();
+    let other = std::thread::spawn(move || {
+        actix_rt::System::new().block_on(async {
+            let clients = build(&tls, Duration::from_secs(2));
+            let mut response = clients.http.get(url).send().await.unwrap();
+            error_body(&mut response).await
+        })
+    });
+    let answer = web::block(|| other.join().unwrap()).await.unwrap();
+    assert_eq!(answer, b"no");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 2);
+    assert_eq!(server.resumed.load(Ordering::SeqCst), 1);
+    server.handle.stop(false).await;
+}
+
+#[actix::test]
+async fn a_peer_that_never_shakes_hands_is_not_waited_for_longer_than_any_other() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let clients = build(&VendorTls::new(None).unwrap(), Duration::from_millis(200));
+    let url = format!("https://{}/", silent.local_addr().unwrap());
+    let error = clients.http.get(url).send().await.err().unwrap();
+    let error = map_send_error("vendor", &error);
+    assert_eq!((error.kind, error.code.as_str()), (ProviderErrorKind::Timeout, "connect_timeout"));
+}
+
+#[actix::test]
+async fn a_peer_that_speaks_no_tls_is_unreachable() {
+    let url = raw_server(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let error = clients().http.get(url.replacen("http:", "https:", 1)).send().await.err().unwrap();
+    let error = map_send_error("vendor", &error);
+    assert_eq!((error.kind, error.code.as_str()), (ProviderErrorKind::Unreachable, "tls"));
 }

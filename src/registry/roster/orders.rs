@@ -4,6 +4,7 @@ use super::{Commanded, Roster, RosterEffect, Stage, stage_word};
 use crate::call::messages::StaffOrder;
 use crate::domain::call::{CallKind, EndReason};
 use crate::domain::ids::CallSid;
+use crate::domain::phone::PhoneNumber;
 use crate::domain::time::UnixMillis;
 
 impl Roster {
@@ -29,7 +30,10 @@ impl Roster {
                 (Commanded::Ended { hang_up }, self.finish(now, sid, EndReason::Ended))
             }
             StaffOrder::Mute(muted) => {
-                entry.muted = muted;
+                entry.muted = Some(muted);
+                if let Some(resume) = &mut entry.resume {
+                    resume.muted = muted;
+                }
                 if live { tell(order) } else { (Commanded::Done, Vec::new()) }
             }
             StaffOrder::Transfer { ref to } if live && entry.facts.kind != CallKind::Browser => {
@@ -41,8 +45,21 @@ impl Roster {
         }
     }
 
-    /// Whether staff want the bot of a call silent. Its next owner does not know.
-    pub fn is_muted(&self, sid: &CallSid) -> bool {
-        self.calls.get(sid).is_some_and(|entry| entry.muted)
+    /// Whom staff have named to be rung next.
+    pub fn named(&self, sid: &CallSid) -> Option<PhoneNumber> {
+        self.calls.get(sid).and_then(|entry| entry.dial_to.clone())
+    }
+
+    /// Names whom to ring next.
+    pub fn name(&mut self, sid: &CallSid, to: Option<PhoneNumber>) {
+        if let Some(entry) = self.calls.get_mut(sid) {
+            entry.dial_to = to;
+        }
+    }
+
+    /// Whether staff want the bot of a call silent, as far as that is known here: its next owner may know it from the
+    /// call's state only, or not at all.
+    pub fn is_muted(&self, sid: &CallSid) -> Option<bool> {
+        self.calls.get(sid).and_then(|entry| entry.muted)
     }
 }

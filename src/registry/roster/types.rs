@@ -2,6 +2,7 @@
 
 use crate::call::messages::StaffOrder;
 use crate::dialogue::prompt::Outbound;
+use crate::domain::appointment::Customer;
 use crate::domain::call::{CallFacts, CallKind, Direction, EndReason, Outcome};
 use crate::domain::ids::{AdmissionId, CallSid};
 use crate::domain::phone::{CallerId, PhoneNumber};
@@ -38,6 +39,8 @@ pub struct NewCall {
     pub business_number: String,
     /// A fresh identifier for the admission.
     pub admission: AdmissionId,
+    /// There is no money left for it, unless it is in already.
+    pub unaffordable: bool,
 }
 
 /// A call that we are about to place. Twilio's identifier is not known yet.
@@ -83,6 +86,8 @@ pub enum Admitted {
     GoOn(Onward),
     /// There is no room.
     Full,
+    /// There is no money left.
+    Unaffordable,
     /// It is over.
     Over,
 }
@@ -194,6 +199,8 @@ pub struct LiveCall {
     pub state: &'static str,
     /// Whether the bot is to be silent.
     pub muted: bool,
+    /// Who is on the other end, if known.
+    pub customer: Option<Customer>,
 }
 
 /// How many calls there are.

@@ -35,7 +35,7 @@ pub struct Rung {
 /// Lets the telephone ring that `call` is about, as Twilio does: the callbacks that were asked for, and once somebody
 /// answers, the webhook. `config` says how the server is reached; whom the call is about is taken from `call`.
 pub async fn ring(config: &CallConfig, call: &SimCall, reaction: Reaction) -> Rung {
-    let line = Line::new();
+    let line = Line::new(&config.trust);
     let hooks = Webhooks::new(
         line.http.clone(),
         config.auth_token.clone(),

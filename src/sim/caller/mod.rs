@@ -35,6 +35,7 @@ use std::time::Duration;
 use actix_web::web;
 use secrecy::SecretString;
 
+use crate::sim::authority::Trust;
 use crate::sim::script::Script;
 use lag::Lag;
 use leg::Leg;
@@ -74,6 +75,8 @@ pub struct CallConfig {
     pub status_callbacks: u32,
     /// Whether the caller listens to words. Without, only voice and silence are told apart, which costs less.
     pub listen: bool,
+    /// Whose certificates are trusted.
+    pub trust: Trust,
     /// The caller's voice.
     pub voice: CallerVoice,
     /// Base URL of the simulated vendors, where the call is made known and whose REST API may change it.
@@ -106,6 +109,7 @@ impl CallConfig {
             callbacks_before: 0,
             status_callbacks: 1,
             listen: true,
+            trust: Trust::default(),
             voice: CallerVoice::default(),
             rest_url: None,
             ring_ms: 300,
@@ -115,38 +119,19 @@ impl CallConfig {
     }
 }
 
-/// What calls of one thread share: HTTP clients and the measure of the simulator's own lag.
+/// What calls of one thread share: the HTTP client, whom it trusts, and the measure of the simulator's own lag.
 #[derive(Clone)]
 pub struct Line {
     http: awc::Client,
-    ws: awc::Client,
+    trust: Trust,
     lag: Rc<RefCell<Lag>>,
 }
 
-impl Default for Line {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Line {
-    /// Makes the clients. To be called on the arbiter that uses them.
+    /// Makes the client. To be called on the arbiter that uses it.
     #[must_use]
-    pub fn new() -> Self {
-        // Fails only if another provider is installed already, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = || {
-            let connector = awc::Connector::new()
-                .limit(0)
-                .timeout(Duration::from_secs(10))
-                .max_http_version(awc::http::Version::HTTP_11);
-            awc::Client::builder()
-                .connector(connector)
-                .disable_redirects()
-                .timeout(Duration::from_secs(15))
-                .finish()
-        };
-        Self { http: client(), ws: client(), lag: Rc::default() }
+    pub fn new(trust: &Trust) -> Self {
+        Self { http: client(trust), trust: trust.clone(), lag: Rc::default() }
     }
 
     /// How late ticks on this line were.
@@ -156,12 +141,20 @@ impl Line {
     }
 }
 
+/// An HTTP client that keeps to HTTP/1.1, as Twilio does.
+pub(crate) fn client(trust: &Trust) -> awc::Client {
+    // awc's `max_http_version` would put a TLS configuration of its own in the place of this one, which offers no other.
+    let connector =
+        awc::Connector::new().rustls_0_23(trust.config()).limit(0).timeout(Duration::from_secs(10));
+    awc::Client::builder().connector(connector).disable_redirects().timeout(Duration::from_secs(15)).finish()
+}
+
 /// Plays a script over one call, on the current arbiter, and tells what became of it.
 pub async fn run_call(config: &CallConfig, script: &Script) -> CallReport {
     let script = Arc::new(script.clone());
     let (rendered, voice) = (Arc::clone(&script), config.voice);
     let phrases = web::block(move || Phrases::render(&rendered, voice)).await.unwrap_or_default();
-    run_rendered(&Line::new(), config, script, Arc::new(phrases)).await
+    run_rendered(&Line::new(&config.trust), config, script, Arc::new(phrases)).await
 }
 
 /// Plays a script whose phrases are rendered, on a line shared by many calls.

@@ -1,13 +1,16 @@
 //! The client's end of a stream's WebSocket.
 //!
-//! `ws://` is connected here, because the HTTP client leaves Nagle's algorithm on and 20 ms frames would wait for each
-//! other's acknowledgement; `wss://` goes through the client, which knows TLS.
+//! It is connected here, because the HTTP client leaves Nagle's algorithm on and 20 ms frames would wait for each
+//! other's acknowledgement.
 
 use std::io;
 use std::time::Duration;
 
 use actix_codec::{Decoder, Encoder};
 use actix_http::ws::{CloseReason, Codec, Frame, Item, Message, hash_key};
+use actix_tls::connect::rustls_0_23::TlsConnector;
+use actix_tls::connect::{Connection, Host};
+use actix_web::dev::Service as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
@@ -15,6 +18,8 @@ use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Url;
+
+use crate::sim::authority::Trust;
 
 /// Longest message taken, in bytes.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -27,6 +32,19 @@ pub(super) const USER_AGENT: &str = "Twilio.TmeWs/1.0";
 
 trait Io: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
+/// Whose certificate is wanted.
+struct Peer(String);
+
+impl Host for Peer {
+    fn hostname(&self) -> &str {
+        &self.0
+    }
+
+    fn port(&self) -> Option<u16> {
+        None
+    }
+}
 
 /// What came in.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,24 +74,27 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Connects and upgrades, with Twilio's headers.
-    pub(super) async fn connect(url: &str, signature: &str, tls: &awc::Client) -> Result<Self, String> {
-        let parsed = Url::parse(url).map_err(|error| format!("31923 malformed URL: {error}"))?;
-        match parsed.scheme() {
-            "ws" => Self::plain(&parsed, signature).await,
-            "wss" => {
-                let (_, framed) = tls
-                    .ws(url)
-                    .set_header("user-agent", USER_AGENT)
-                    .set_header("x-twilio-signature", signature)
-                    .max_frame_size(MAX_MESSAGE)
-                    .connect()
-                    .await
-                    .map_err(|error| format!("31920 handshake: {error}"))?;
-                let parts = framed.into_parts();
-                Ok(Self::new(Box::new(parts.io), parts.read_buf))
-            }
-            other => Err(format!("31922 the scheme {other} is not supported")),
+    pub(super) async fn connect(url: &str, signature: &str, trust: &Trust) -> Result<Self, String> {
+        let url = Url::parse(url).map_err(|error| format!("31923 malformed URL: {error}"))?;
+        let (secure, usual_port) = match url.scheme() {
+            "ws" => (false, 80),
+            "wss" => (true, 443),
+            other => return Err(format!("31922 the scheme {other} is not supported")),
+        };
+        let host = url.host_str().ok_or("31923 malformed URL: no host")?;
+        let port = url.port().unwrap_or(usual_port);
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        let tcp = TcpStream::connect((address, port))
+            .await
+            .map_err(|error| format!("31902 connection refused: {error}"))?;
+        tcp.set_nodelay(true).map_err(|error| error.to_string())?;
+        if !secure {
+            return Self::upgrade(Box::new(tcp), &url, signature).await;
         }
+        let peer = Peer(address.to_owned());
+        let secured = TlsConnector::service(trust.config()).call(Connection::new(peer, tcp)).await;
+        let (tls, _) = secured.map_err(|error| format!("31910 TLS: {error}"))?.into_parts();
+        Self::upgrade(Box::new(tls), &url, signature).await
     }
 
     fn new(io: Box<dyn Io>, inbound: BytesMut) -> Self {
@@ -81,14 +102,8 @@ impl Socket {
         Self { io, codec, inbound, outbound: BytesMut::new(), parts: None, gone: false }
     }
 
-    async fn plain(url: &Url, signature: &str) -> Result<Self, String> {
+    async fn upgrade(mut io: Box<dyn Io>, url: &Url, signature: &str) -> Result<Self, String> {
         let host = url.host_str().ok_or("31923 malformed URL: no host")?;
-        let port = url.port().unwrap_or(80);
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        let mut io = TcpStream::connect((address, port))
-            .await
-            .map_err(|error| format!("31902 connection refused: {error}"))?;
-        io.set_nodelay(true).map_err(|error| error.to_string())?;
         let key = STANDARD.encode(rand::random::<[u8; 16]>());
         let host = match url.port() {
             Some(port) => format!("{host}:{port}"),
@@ -101,9 +116,9 @@ impl Socket {
              x-twilio-signature: {signature}\r\naccept-encoding: gzip\r\n\r\n",
             url.path()
         );
-        io.write_all(request.as_bytes())
-            .await
-            .map_err(|error| format!("31903 broken connection: {error}"))?;
+        let broken = |error| format!("31903 broken connection: {error}");
+        io.write_all(request.as_bytes()).await.map_err(broken)?;
+        io.flush().await.map_err(broken)?;
         let mut inbound = BytesMut::with_capacity(4 << 10);
         let head = loop {
             if let Some(end) = inbound.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -115,11 +130,11 @@ impl Socket {
             match io.read_buf(&mut inbound).await {
                 Ok(0) => return Err("31920 handshake: the server hung up".to_owned()),
                 Ok(_) => {}
-                Err(error) => return Err(format!("31903 broken connection: {error}")),
+                Err(error) => return Err(broken(error)),
             }
         };
         check_upgrade(&String::from_utf8_lossy(&head), &key)?;
-        Ok(Self::new(Box::new(io), inbound))
+        Ok(Self::new(io, inbound))
     }
 
     /// Queues a text message; false when the server has not read for so long that it is dropped.
@@ -139,6 +154,10 @@ impl Socket {
                 Some(Ok(_)) => {}
                 None => break,
             }
+        }
+        // What TLS has made of it may still wait there.
+        if !self.gone && matches!(self.io.flush().now_or_never(), Some(Err(_))) {
+            self.gone = true;
         }
     }
 

@@ -93,7 +93,7 @@ impl Leg {
         };
         let signature = self.hooks.sign_stream(&url);
         let reached = self.hooks.reach(&url);
-        let connected = timeout(HANDSHAKE, Socket::connect(&reached, &signature, &self.line.ws)).await;
+        let connected = timeout(HANDSHAKE, Socket::connect(&reached, &signature, &self.line.trust)).await;
         let socket = match connected {
             Ok(Ok(socket)) => socket,
             failed => {

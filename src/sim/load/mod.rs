@@ -24,9 +24,10 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::sim::authority::Trust;
 use crate::sim::caller::lag::Lag;
 use crate::sim::caller::phrase::Phrases;
-use crate::sim::caller::{CallConfig, Line, run_rendered};
+use crate::sim::caller::{CallConfig, Line, client, run_rendered};
 use crate::sim::script::Script;
 use crate::sim::vendors::VendorsConfig;
 use collect::Collected;
@@ -198,7 +199,7 @@ pub fn run_load(config: &LoadConfig) -> io::Result<LoadReport> {
         rss_per_call_kb: used.rss_peak_kb.saturating_sub(used.rss_before_kb) as f64
             / report.peak_calls.max(1) as f64,
     });
-    report.vendors = config.vendors_url.as_ref().and_then(|url| vendors(url));
+    report.vendors = config.vendors_url.as_ref().and_then(|url| vendors(url, &config.call.trust));
     if report.lag.p99_ms > MAX_LAG_MS {
         report.void = Some(format!(
             "the simulator itself lagged by {:.1} ms (p99), more than {MAX_LAG_MS} ms",
@@ -212,7 +213,7 @@ pub fn run_load(config: &LoadConfig) -> io::Result<LoadReport> {
 
 /// The callers of one thread, to the end of their last calls.
 async fn callers(shared: Arc<Shared>, thread: usize, threads: usize) -> (Collected, Lag) {
-    let line = Line::new();
+    let line = Line::new(&shared.config.call.trust);
     let collected = Rc::new(RefCell::new(Collected::default()));
     let began = Instant::now();
     let all = (thread..shared.config.calls).step_by(threads).map(|caller| {
@@ -256,11 +257,12 @@ async fn one_caller(
 }
 
 /// Asks the simulated vendors how they fared.
-fn vendors(url: &str) -> Option<VendorsUse> {
+fn vendors(url: &str, trust: &Trust) -> Option<VendorsUse> {
     let url = format!("{}/_sim/stats", url.trim_end_matches('/'));
+    let trust = trust.clone();
     let thread = std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
-            let mut response = awc::Client::default().get(url).send().await.ok()?;
+            let mut response = client(&trust).get(url).send().await.ok()?;
             serde_json::from_slice::<serde_json::Value>(&response.body().await.ok()?).ok()
         })
     });

@@ -108,13 +108,14 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    /// Whether the run counts, every reply came and nothing was broken.
+    /// Whether the run counts, every reply came, every interruption was heeded and nothing was broken.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.void.is_none()
             && self.replies_delivered == self.replies_expected
             && self.ended_badly.is_empty()
             && self.violations == 0
+            && self.not_cleared == 0
             && self.voice_after_clear_bytes == 0
     }
 }

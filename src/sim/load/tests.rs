@@ -49,6 +49,22 @@ fn replies_that_do_not_come_are_counted() {
 }
 
 #[test]
+fn a_server_that_never_clears_does_not_pass() {
+    let script = "settle_ms = 300\n[[step]]\nwait_for = \"greeting\"\n[[step]]\nsay = \"story\"\n\
+        [[step]]\ninterrupt_after_ms = 700\nsay = \"hey\"\n[[step]]\npause_ms = 500\n[[step]]\nhang_up = true";
+    for rude in [false, true] {
+        let fake = Fake::start(&[("/voice/incoming", TALK)], Bot { rude, ..Bot::default() });
+        let mut config = config(&fake, 1);
+        config.script = Script::parse(script).unwrap();
+        let report = run_load(&config).unwrap();
+        assert_eq!((report.interruptions, report.not_cleared), (1, usize::from(rude)), "{report}");
+        // Nothing else speaks against the run. (That the machine is busy with other tests may void it.)
+        let report = LoadReport { void: None, replies_delivered: report.replies_expected, ..report };
+        assert_eq!(report.passed(), !rude, "{report}");
+    }
+}
+
+#[test]
 fn calls_begin_over_the_ramp_or_at_the_rate() {
     let fake_config = CallConfig::new("http://127.0.0.1:1", TOKEN);
     let mut config = LoadConfig::new(fake_config, Script::parse(SCRIPT).unwrap(), 10);

@@ -1,4 +1,5 @@
-//! The vendors on loopback: Deepgram, ElevenLabs, OpenAI and Twilio's REST API, on one port with their real paths.
+//! The vendors on loopback: Deepgram, ElevenLabs, OpenAI and Twilio's REST API, on one port with their real paths; and an
+//! object store below `/s3`.
 //!
 //! Written from the vendors' documents, never from the wire types of the server. [`Vendors::start`] runs them in a
 //! thread of their own, so that a test, a demonstration or a process of its own can hold them.
@@ -7,6 +8,7 @@ pub mod brain;
 pub mod deepgram;
 pub mod elevenlabs;
 pub mod openai;
+pub mod s3;
 pub mod twilio_calls;
 pub mod twilio_rest;
 
@@ -19,15 +21,19 @@ mod ws;
 #[cfg(test)]
 mod tests;
 
+use super::authority::{Authority, VendorsTls};
 use super::controls::{InFlight, lock};
 use super::faults::{Controls, Instead, Service, Stats, Struck, Violation};
 use super::senses::{EarFactory, Mouth, RealMouth, SimEar, SimMouth};
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::ServerHandle;
+use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpRequest, HttpServer, web};
 use brain::BrainMode;
 use speech::Speech;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -74,6 +80,8 @@ pub struct VendorsConfig {
     pub openai: openai::OpenaiConfig,
     /// Twilio's REST API.
     pub twilio: twilio_rest::TwilioRestConfig,
+    /// The object store.
+    pub s3: s3::S3Config,
     /// Worker threads.
     pub workers: usize,
     /// Idle connections are kept this long, in seconds.
@@ -84,6 +92,8 @@ pub struct VendorsConfig {
     pub ears: EarFactory,
     /// Who speaks.
     pub mouth: Arc<dyn Mouth>,
+    /// Certificate and authority, if they speak TLS.
+    pub tls: Option<VendorsTls>,
 }
 
 impl Default for VendorsConfig {
@@ -93,11 +103,13 @@ impl Default for VendorsConfig {
             elevenlabs: elevenlabs::ElevenlabsConfig::default(),
             openai: openai::OpenaiConfig::default(),
             twilio: twilio_rest::TwilioRestConfig::default(),
+            s3: s3::S3Config::default(),
             workers: 1,
             keep_alive_s: 120,
             keep_seen: 256,
             ears: Arc::new(|| Box::new(SimEar::default())),
             mouth: Arc::new(SimMouth),
+            tls: None,
         }
     }
 }
@@ -109,6 +121,7 @@ impl std::fmt::Debug for VendorsConfig {
             .field("elevenlabs", &self.elevenlabs)
             .field("openai", &self.openai)
             .field("twilio", &self.twilio)
+            .field("s3", &self.s3)
             .field("workers", &self.workers)
             .finish_non_exhaustive()
     }
@@ -119,6 +132,14 @@ impl VendorsConfig {
     #[must_use]
     pub fn with_real_speech(self) -> Self {
         Self { mouth: Arc::new(RealMouth), ..self }
+    }
+
+    /// The same vendors over TLS, with an authority made now, whose certificate is written into `folder`.
+    ///
+    /// # Errors
+    /// When the authority cannot be made or written.
+    pub fn with_tls(self, folder: &Path) -> io::Result<Self> {
+        Ok(Self { tls: Some(Authority::new()?.for_loopback(folder)?), ..self })
     }
 
     /// Answers as fast as they can be made: no delays anywhere. For tests that do not measure time.
@@ -141,6 +162,7 @@ pub(crate) struct Shared {
     config: VendorsConfig,
     controls: Controls,
     calls: CallUpdates,
+    objects: s3::Objects,
     speech: Speech,
     ears: EarFactory,
     brain: Arc<Mutex<BrainMode>>,
@@ -191,7 +213,7 @@ pub struct Vendors;
 
 /// Running vendors. Dropping it stops them.
 pub struct VendorsHandle {
-    /// Base URL for Deepgram, `http://`; the WebSocket's is the same with `ws://`.
+    /// Base URL for Deepgram, `http://` or `https://`; the WebSocket's is the same with `ws://` or `wss://`.
     pub deepgram_url: String,
     /// Base URL for ElevenLabs.
     pub elevenlabs_url: String,
@@ -199,12 +221,18 @@ pub struct VendorsHandle {
     pub openai_url: String,
     /// Base URL for Twilio's REST API.
     pub twilio_url: String,
+    /// Address of the object store, before the bucket's name.
+    pub s3_url: String,
     /// Where they listen.
     pub address: SocketAddr,
+    /// The file of the authority that has to be trusted, if they speak TLS.
+    pub authority: Option<PathBuf>,
     /// Faults and counters.
     pub faults: Controls,
     /// Twilio's calls.
     pub calls: CallUpdates,
+    /// What lies in the object store.
+    pub objects: s3::Objects,
     brain: Arc<Mutex<BrainMode>>,
     server: ServerHandle,
     thread: Option<JoinHandle<()>>,
@@ -228,11 +256,14 @@ impl Vendors {
         };
         let address = listener.local_addr()?;
         let controls = Controls::new(config.keep_seen);
-        let calls = CallUpdates::default();
+        let (calls, objects) = (CallUpdates::default(), s3::Objects::default());
         let brain = Arc::new(Mutex::new(config.openai.brain.clone()));
+        let tls = config.tls.clone();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = web::Data::new(Shared {
             controls: controls.clone(),
             calls: calls.clone(),
+            objects: objects.clone(),
             speech: Speech::new(Arc::clone(&config.mouth)),
             ears: Arc::clone(&config.ears),
             brain: Arc::clone(&brain),
@@ -246,15 +277,18 @@ impl Vendors {
         let server = started
             .recv()
             .map_err(|_| io::Error::other("the vendors' thread ended before it had started"))??;
-        let base = format!("http://{address}");
+        let base = format!("{scheme}://{address}");
         Ok(VendorsHandle {
             deepgram_url: base.clone(),
             elevenlabs_url: base.clone(),
             openai_url: format!("{base}/v1"),
+            s3_url: format!("{base}/s3"),
             twilio_url: base,
             address,
+            authority: tls.map(|tls| tls.authority),
             faults: controls,
             calls,
+            objects,
             brain,
             server,
             thread: Some(thread),
@@ -269,6 +303,8 @@ async fn serve(
 ) {
     let workers = shared.config.workers.max(1);
     let keep_alive = Duration::from_secs(shared.config.keep_alive_s.max(1));
+    let tls = shared.config.tls.clone();
+    let controls = shared.controls.clone();
     let server = HttpServer::new(move || {
         // The application is made on the worker's own thread, whose lag it is about.
         actix_web::rt::spawn(watch_lag(shared.controls.clone()));
@@ -281,6 +317,7 @@ async fn serve(
             .configure(elevenlabs::routes)
             .configure(openai::routes)
             .configure(twilio_rest::routes)
+            .configure(s3::routes)
     })
     .workers(workers)
     .backlog(4_096)
@@ -291,10 +328,17 @@ async fn serve(
     .h1_allow_half_closed(false)
     .disable_signals()
     .shutdown_timeout(1)
-    .on_connect(|_, data| {
+    .on_connect(move |io, data| {
+        if let Some(stream) = io.downcast_ref::<TlsStream<TcpStream>>() {
+            let kind = stream.get_ref().1.handshake_kind();
+            controls.shook_hands(kind == Some(rustls::HandshakeKind::Resumed));
+        }
         data.insert(ConnectionUse(AtomicU8::new(0)));
-    })
-    .listen(listener);
+    });
+    let server = match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls.server.as_ref().clone()),
+        None => server.listen(listener),
+    };
     let server = match server {
         Ok(server) => server.run(),
         Err(error) => {

@@ -11,6 +11,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 pub(super) const SERVICE: Service = Service::Twilio;
 
@@ -113,13 +114,15 @@ async fn enter(
     req: &HttpRequest,
     account: &str,
     body: &[u8],
-) -> Result<(crate::sim::controls::InFlight, Form), HttpResponse> {
+) -> Result<(crate::sim::controls::InFlight, Duration, Form), HttpResponse> {
     let text = format!("{} {} {}", req.method(), req.path(), String::from_utf8_lossy(body));
     let (flight, struck) = shared.enter(req, SERVICE, &text).await;
     if let Some(instead) = &struck.instead {
         return Err(refusal(shared, instead));
     }
-    if !struck.slow.is_zero() {
+    // A call that is made is made before its answer comes: somebody may pick up meanwhile.
+    let is_create = req.method() == actix_web::http::Method::POST && req.path().ends_with("/Calls.json");
+    if !struck.slow.is_zero() && !is_create {
         tokio::time::sleep(struck.slow).await;
     }
     if let Err(refused) = authorised(shared, req, account) {
@@ -143,7 +146,7 @@ async fn enter(
         let refused = Refused(415, 20415, format!("Content-Type {content_type:?} is not a form"));
         return Err(refuse(shared, &refused));
     }
-    Ok((flight, form_urlencoded::parse(body).into_owned().collect()))
+    Ok((flight, struck.slow, form_urlencoded::parse(body).into_owned().collect()))
 }
 
 fn refuse(shared: &Shared, Refused(status, code, message): &Refused) -> HttpResponse {
@@ -161,7 +164,7 @@ async fn create(
     shared: web::Data<Shared>,
 ) -> HttpResponse {
     let account = path.into_inner();
-    let (flight, form) = match enter(&shared, &req, &account, &body).await {
+    let (flight, slow, form) = match enter(&shared, &req, &account, &body).await {
         Ok(entered) => entered,
         Err(response) => return response,
     };
@@ -180,6 +183,7 @@ async fn create(
         updates: Vec::new(),
     };
     shared.calls.create(&call);
+    tokio::time::sleep(slow).await;
     flight.finish();
     HttpResponse::Created().json(show(&call))
 }
@@ -191,7 +195,7 @@ async fn update(
     shared: web::Data<Shared>,
 ) -> HttpResponse {
     let (account, sid) = path.into_inner();
-    let (flight, form) = match enter(&shared, &req, &account, &body).await {
+    let (flight, _, form) = match enter(&shared, &req, &account, &body).await {
         Ok(entered) => entered,
         Err(response) => return response,
     };
@@ -238,7 +242,7 @@ async fn fetch(
     let (account, sid) = path.into_inner();
     match enter(&shared, &req, &account, b"").await {
         Err(response) => response,
-        Ok((flight, _)) => match shared.calls.get(&sid) {
+        Ok((flight, ..)) => match shared.calls.get(&sid) {
             None => refuse(&shared, &not_found(&req)),
             Some(call) => {
                 flight.finish();
@@ -250,7 +254,7 @@ async fn fetch(
 
 async fn list(req: HttpRequest, path: web::Path<String>, shared: web::Data<Shared>) -> HttpResponse {
     let account = path.into_inner();
-    let (flight, _) = match enter(&shared, &req, &account, b"").await {
+    let (flight, ..) = match enter(&shared, &req, &account, b"").await {
         Ok(entered) => entered,
         Err(response) => return response,
     };

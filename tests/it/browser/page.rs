@@ -1,17 +1,19 @@
-//! A page in a browser of its own, with words to ask it with.
+//! A page of a browser that all tests share, each with cookies of its own, and words to ask it with.
 
+use frontdesk::sim::voice::{VoiceTone, render};
 use headless_chrome::browser::tab::point::Point;
+use headless_chrome::protocol::cdp::Target::CreateTarget;
 use headless_chrome::protocol::cdp::types::Event;
-use headless_chrome::protocol::cdp::{Emulation, Input, Page as Cdp, Runtime};
+use headless_chrome::protocol::cdp::{Emulation, Input, Network, Page as Cdp, Runtime};
 use headless_chrome::{Browser, LaunchOptionsBuilder, Tab};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// The longest anything on a page may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Where Chromium may be.
 const PLACES: [&str; 4] =
@@ -27,20 +29,110 @@ pub struct Look {
     pub dark: bool,
 }
 
-pub const LOOKS: [Look; 4] = [
-    Look { name: "desktop-light", width: 1366, height: 860, phone: false, dark: false },
-    Look { name: "desktop-dark", width: 1366, height: 860, phone: false, dark: true },
-    Look { name: "phone-light", width: 390, height: 844, phone: true, dark: false },
-    Look { name: "phone-dark", width: 390, height: 844, phone: true, dark: true },
-];
+impl Look {
+    const fn of(name: &'static str, phone: bool, dark: bool) -> Self {
+        let (width, height) = if phone { (390, 844) } else { (1280, 860) };
+        Self { name, width, height, phone, dark }
+    }
+}
 
-/// A page in a browser of its own.
+/// On a desk, light and dark.
+pub const DESK: [Look; 2] = [Look::of("desktop-light", false, false), Look::of("desktop-dark", false, true)];
+/// On a phone, light and dark.
+pub const PHONE: [Look; 2] = [Look::of("phone-light", true, false), Look::of("phone-dark", true, true)];
+
+/// The tallest picture of a page that is longer than the window.
+const TALLEST: u32 = 2_600;
+
+/// The browser that all tests use that run at the same time; closed after the last of them.
+struct Shared {
+    browser: Browser,
+    folder: PathBuf,
+}
+
+impl Shared {
+    fn get() -> Arc<Self> {
+        static NOW: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
+        let mut now = NOW.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = now.upgrade() {
+            return shared;
+        }
+        let shared = Arc::new(Self::start());
+        *now = Arc::downgrade(&shared);
+        shared
+    }
+
+    fn start() -> Self {
+        let folder = std::env::temp_dir().join(format!("frontdesk-browser-{:x}", rand::random::<u64>()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("microphone.wav");
+        std::fs::write(&file, wav(&microphone())).unwrap();
+        let heard = format!("--use-file-for-fake-audio-capture={}%noloop", file.display());
+        let args = [
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+            &heard,
+            "--autoplay-policy=no-user-gesture-required",
+            "--hide-scrollbars",
+            "--mute-audio",
+        ];
+        let options = LaunchOptionsBuilder::default()
+            .path(Some(chromium()))
+            // Chromium's sandbox needs a user who is not root.
+            .sandbox(false)
+            .window_size(Some((1280, 860)))
+            .idle_browser_timeout(Duration::from_secs(300))
+            .args(args.iter().map(OsStr::new).collect())
+            .build()
+            .unwrap();
+        Self { browser: Browser::new(options).expect("Chromium starts"), folder }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What is heard whenever a page opens the microphone: a question, once the greeting is over.
+fn microphone() -> Vec<u8> {
+    let mut heard = vec![0xff; 8_000 * 9];
+    heard.extend(render("What are your prices?", &VoiceTone::CALLER));
+    heard.extend(vec![0xff; 8_000 * 60]);
+    heard
+}
+
+/// Mu-law audio as a WAV file, 16 bit, 8 kHz.
+fn wav(audio: &[u8]) -> Vec<u8> {
+    let samples = frontdesk::audio::mulaw::decode_slice(audio);
+    let data = u32::try_from(samples.len() * 2).unwrap();
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + data).to_le_bytes());
+    file.extend(b"WAVEfmt ");
+    file.extend(16u32.to_le_bytes());
+    file.extend([1u16, 1].iter().flat_map(|n| n.to_le_bytes()));
+    file.extend([8_000u32, 16_000].iter().flat_map(|n| n.to_le_bytes()));
+    file.extend([2u16, 16].iter().flat_map(|n| n.to_le_bytes()));
+    file.extend(b"data");
+    file.extend(data.to_le_bytes());
+    file.extend(samples.iter().flat_map(|s| s.to_le_bytes()));
+    file
+}
+
+/// A page.
 pub struct Page {
     base: String,
     tab: Arc<Tab>,
+    context: String,
     complaints: Arc<Mutex<Vec<String>>>,
-    // Closes with it.
-    _browser: Browser,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        let _ = self.tab.close_target();
+    }
 }
 
 fn chromium() -> PathBuf {
@@ -52,38 +144,47 @@ fn chromium() -> PathBuf {
 }
 
 impl Page {
-    /// Opens a browser on the server at `base`. `microphone` is a WAV file that is heard instead of a microphone.
-    pub fn open(base: &str, microphone: Option<&Path>) -> Self {
-        let heard =
-            microphone.map(|file| format!("--use-file-for-fake-audio-capture={}%noloop", file.display()));
-        let mut args = vec![
-            OsStr::new("--use-fake-device-for-media-stream"),
-            OsStr::new("--use-fake-ui-for-media-stream"),
-            OsStr::new("--autoplay-policy=no-user-gesture-required"),
-            OsStr::new("--hide-scrollbars"),
-            OsStr::new("--mute-audio"),
-        ];
-        args.extend(heard.as_deref().map(OsStr::new));
-        let options = LaunchOptionsBuilder::default()
-            .path(Some(chromium()))
-            // Chromium's sandbox needs a user who is not root.
-            .sandbox(false)
-            .window_size(Some((1366, 860)))
-            .idle_browser_timeout(Duration::from_secs(300))
-            .args(args)
-            .build()
-            .unwrap();
-        let browser = Browser::new(options).expect("Chromium starts");
-        let tab = browser.new_tab().expect("a tab opens");
+    /// Opens a page for somebody who has not been here before, on the server at `base`.
+    pub fn open(base: &str) -> Self {
+        let shared = Shared::get();
+        let context = shared.browser.new_context().expect("a window of its own").get_id().to_owned();
+        Self::within(base, shared, context)
+    }
+
+    /// Opens another page beside this one, with the same cookies.
+    pub fn beside(&self) -> Self {
+        Self::within(&self.base, Arc::clone(&self.shared), self.context.clone())
+    }
+
+    fn within(base: &str, shared: Arc<Shared>, context: String) -> Self {
+        let target = CreateTarget {
+            url: "about:blank".to_owned(),
+            left: None,
+            top: None,
+            width: None,
+            height: None,
+            window_state: None,
+            browser_context_id: Some(context.clone()),
+            enable_begin_frame_control: None,
+            new_window: Some(true),
+            background: None,
+            for_tab: None,
+            hidden: None,
+        };
+        let tab = shared.browser.new_tab_with_options(target).expect("a tab opens");
         tab.set_default_timeout(PATIENCE);
         tab.enable_log().unwrap();
         tab.enable_runtime().unwrap();
+        // Each page is as if it were the only one.
+        tab.call_method(Emulation::SetFocusEmulationEnabled { enabled: true }).unwrap();
         let complaints = Arc::<Mutex<Vec<String>>>::default();
         let kept = Arc::clone(&complaints);
-        tab.add_event_listener(Arc::new(move |event: &Event| kept.lock().unwrap().extend(complaint(event))))
-            .unwrap();
-        let page = Self { base: base.to_owned(), tab, complaints, _browser: browser };
-        page.look(&LOOKS[0]);
+        tab.add_event_listener(Arc::new(move |event: &Event| {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).extend(complaint(event));
+        }))
+        .unwrap();
+        let page = Self { base: base.to_owned(), tab, context, complaints, shared };
+        page.look(&DESK[0]);
         page
     }
 
@@ -181,7 +282,7 @@ impl Page {
     pub fn wait_longer(&self, what: &str, expression: &str, patience: Duration) -> &Self {
         let deadline = Instant::now() + patience;
         // The whole is false while a document is on its way.
-        while self.try_value(&format!("return Boolean({expression})")) != Some(Value::Bool(true)) {
+        while self.try_value(&format!("return Boolean({expression})")) != Ok(Value::Bool(true)) {
             if Instant::now() > deadline {
                 self.shoot("failed");
                 let text = self.try_value("return document.body.innerText").unwrap_or_default();
@@ -199,13 +300,19 @@ impl Page {
 
     /// What statements in the page return; promises are waited for.
     pub fn value(&self, statements: &str) -> Value {
-        self.try_value(statements).unwrap_or_else(|| panic!("not to be evaluated: {statements}"))
+        self.try_value(statements).unwrap_or_else(|why| panic!("not to be evaluated: {statements}: {why}"))
     }
 
-    fn try_value(&self, statements: &str) -> Option<Value> {
-        let wrapped = format!("(async () => {{ {statements} }})().then(v => JSON.stringify(v ?? null))");
-        let answer = self.tab.evaluate(&wrapped, true).ok()?;
-        serde_json::from_str(answer.value?.as_str()?).ok()
+    fn try_value(&self, statements: &str) -> Result<Value, String> {
+        let wrapped = format!(
+            "(async () => {{ {statements} }})().then(v => JSON.stringify([v ?? null]), e => JSON.stringify(String(e)))"
+        );
+        let answer = self.tab.evaluate(&wrapped, true).map_err(|error| error.to_string())?;
+        let text = answer.value.as_ref().and_then(Value::as_str).ok_or("no text")?;
+        match serde_json::from_str(text).map_err(|error| error.to_string())? {
+            Value::Array(mut one) => Ok(one.pop().unwrap_or_default()),
+            why => Err(why.to_string()),
+        }
     }
 
     /// Asks the API as the page does, signed in.
@@ -218,12 +325,47 @@ impl Page {
         ))
     }
 
+    /// How long answers take to arrive, beyond what they take anyway.
+    pub fn slow(&self, latency: Duration) -> &Self {
+        self.tab
+            .call_method(Network::Enable {
+                max_total_buffer_size: None,
+                max_resource_buffer_size: None,
+                max_post_data_size: None,
+                report_direct_socket_traffic: None,
+                enable_durable_messages: None,
+            })
+            .unwrap();
+        self.tab
+            .call_method(Network::EmulateNetworkConditions {
+                offline: false,
+                latency: latency.as_secs_f64() * 1_000.0,
+                download_throughput: -1.0,
+                upload_throughput: -1.0,
+                connection_Type: None,
+                packet_loss: None,
+                packet_queue_length: None,
+                packet_reordering: None,
+            })
+            .unwrap();
+        self
+    }
+
     /// Changes the window and the preferred colours.
     pub fn look(&self, look: &Look) -> &Self {
+        self.size(look, look.height);
+        let value = if look.dark { "dark" } else { "light" };
+        let features =
+            vec![Emulation::MediaFeature { name: "prefers-color-scheme".into(), value: value.into() }];
+        self.tab.call_method(Emulation::SetEmulatedMedia { media: None, features: Some(features) }).unwrap();
+        self
+    }
+
+    fn size(&self, look: &Look, height: u32) {
         self.tab
             .call_method(Emulation::SetDeviceMetricsOverride {
                 width: look.width,
-                height: look.height,
+                height,
                 device_scale_factor: 1.0,
                 mobile: look.phone,
                 scale: None,
@@ -238,10 +380,23 @@ impl Page {
                 device_posture: None,
             })
             .unwrap();
-        let value = if look.dark { "dark" } else { "light" };
-        let features =
-            vec![Emulation::MediaFeature { name: "prefers-color-scheme".into(), value: value.into() }];
-        self.tab.call_method(Emulation::SetEmulatedMedia { media: None, features: Some(features) }).unwrap();
+    }
+
+    /// Keeps a picture of all of the page, in a window as long as it needs.
+    pub fn shoot_whole(&self, name: &str, look: &Look) -> &Self {
+        let long = self.value("return document.documentElement.scrollHeight").as_u64().unwrap_or_default();
+        let long = u32::try_from(long).unwrap_or(TALLEST).clamp(look.height, TALLEST);
+        if long > look.height {
+            self.size(look, long);
+            // Drawn once in its new size.
+            self.value(
+                "return await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))",
+            );
+        }
+        self.shoot(name);
+        if long > look.height {
+            self.size(look, look.height);
+        }
         self
     }
 
@@ -258,12 +413,18 @@ impl Page {
 
     /// What the page complained about.
     pub fn complaints(&self) -> Vec<String> {
-        self.complaints.lock().unwrap().clone()
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends; the page must not have complained.
     pub fn close(self) {
-        let complaints = self.complaints();
+        self.close_with(|_| false);
+    }
+
+    /// Ends; the page must not have complained of anything but what is `expected`.
+    pub fn close_with(self, expected: impl Fn(&str) -> bool) {
+        let mut complaints = self.complaints();
+        complaints.retain(|complaint| !expected(complaint));
         assert!(complaints.is_empty(), "the page complains: {complaints:#?}");
     }
 }
@@ -291,8 +452,10 @@ fn complaint(event: &Event) -> Option<String> {
             let url = entry.url.clone().unwrap_or_default();
             // Asked before anybody is signed in: that is how the page learns it.
             let expected = url.ends_with("/api/session") && entry.text.contains("401")
-                // A call without a recording has no waveform.
-                || url.ends_with("/waveform") && entry.text.contains("404");
+                // A call without a recording has no waveform, and one that was imported no outcome.
+                || (url.ends_with("/waveform") || url.ends_with("/outcome")) && entry.text.contains("404")
+                // A recording that is not complete yet.
+                || url.ends_with("/waveform") && entry.text.contains("409");
             let serious = format!("{:?}", entry.level) == "Error";
             (serious && !expected).then(|| format!("{} {url}", entry.text))
         }

@@ -1,18 +1,19 @@
 //! What staff do with the dashboard.
 
 use super::page::Page;
-use super::{NAME, PASSWORD, alone, browse, hire, signed_in};
+use super::{NAME, PASSWORD, browse, hire, hire_with, signed_in, turn};
 use crate::support::{Desk, barbershop};
 use frontdesk::audio::mulaw;
 use frontdesk::domain::call::EndReason;
 use frontdesk::domain::ids::CallSid;
 use frontdesk::domain::turn::Speaker;
 use frontdesk::sim::vendors::VendorsConfig;
-use frontdesk::sim::voice::{VoiceTone, render};
 use headless_chrome::browser::tab::point::Point;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Height of an hour in the calendar, pixels.
+const HOUR: f64 = 60.0;
 
 /// Modules of the page, for statements that need one.
 const MODULES: &str = "const base = document.querySelector('script[type=module]').src;
@@ -20,11 +21,11 @@ const MODULES: &str = "const base = document.querySelector('script[type=module]'
 
 #[actix::test]
 async fn a_wrong_password_is_said_and_the_right_one_opens_the_desk() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let desk = Desk::open().await;
     hire(&desk).await;
     browse(&desk, |base| {
-        let page = Page::open(base, None);
+        let page = Page::open(base);
         page.go("/calls").wait("the form", "document.querySelector('input[name=password]')");
         page.fill("name", NAME).fill("password", "not the password").press_button("Sign in");
         page.wait("the refusal", "document.querySelector('.note.bad:not([hidden])')");
@@ -41,8 +42,29 @@ async fn a_wrong_password_is_said_and_the_right_one_opens_the_desk() {
 }
 
 #[actix::test]
+async fn whoever_has_a_password_that_was_made_for_them_chooses_their_own_before_anything_else() {
+    let _turn = turn().await;
+    let desk = Desk::open().await;
+    hire_with(desk.db(), true).await;
+    browse(&desk, |base| {
+        let page = Page::open(base);
+        page.go("/calls").wait("the form", "document.querySelector('input[name=password]')");
+        page.fill("name", NAME).fill("password", PASSWORD).press_button("Sign in");
+        page.wait("the choice", "document.querySelector('input[name=new]')");
+        page.shoot("story-choose-password");
+        page.fill("current", PASSWORD)
+            .fill("new", "a password of her own")
+            .press_button("Choose this password");
+        page.wait("an idle desk", "document.body.innerText.includes('Nobody is on the line')");
+        page.close();
+    })
+    .await;
+    desk.close().await;
+}
+
+#[actix::test]
 async fn a_call_is_watched_live_then_opened_and_played() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let mut profile = barbershop();
     profile.recording_notice = Some("This call is recorded.".into());
     let desk = Desk::with(profile, VendorsConfig::default(), super::record).await;
@@ -71,14 +93,30 @@ async fn a_call_is_watched_live_then_opened_and_played() {
         page.close();
     });
     begin.await.unwrap();
-    desk.call(include_str!("../../../src/sim/scripts/booking.toml")).await.is_sound();
+    desk.call(
+        r#"
+        name = "interrupts"
+        [[step]]
+        wait_for = "greeting"
+        [[step]]
+        say = "What are your prices?"
+        [[step]]
+        interrupt_after_ms = 2500
+        say = "Okay stop, that is all, goodbye."
+        [[step]]
+        expect_end = "hangup"
+        within_ms = 20000
+        "#,
+    )
+    .await
+    .is_sound();
     watching.await;
     desk.close().await;
 }
 
 #[actix::test]
 async fn staff_speak_through_the_bot_and_end_a_call() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let desk = Desk::open().await;
     hire(&desk).await;
     let (ready, begin) = tokio::sync::oneshot::channel();
@@ -127,7 +165,7 @@ fn tomorrow(page: &Page) -> String {
 
 #[actix::test]
 async fn an_appointment_is_made_moved_with_the_mouse_and_with_keys_and_cancelled() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let desk = Desk::open().await;
     hire(&desk).await;
     browse(&desk, |base| {
@@ -154,7 +192,7 @@ async fn an_appointment_is_made_moved_with_the_mouse_and_with_keys_and_cancelled
         let column = page.middle_of(
             "[...document.querySelectorAll('.cal-track')].find(t => t.firstChild.textContent === 'Elena')",
         );
-        page.drag(from, Point { x: column.x, y: from.y + 54.0 });
+        page.drag(from, Point { x: column.x, y: from.y + HOUR });
         page.wait("that it is kept", "document.querySelector('.toast')?.textContent.includes('Elena')");
         let moved = listed(&page);
         assert_eq!((&moved["staff"], &moved["time"]), (&json!("Elena"), &json!("11:00")), "{moved}");
@@ -179,48 +217,35 @@ async fn an_appointment_is_made_moved_with_the_mouse_and_with_keys_and_cancelled
         page.wait("its old place", "!document.querySelector('.moving')");
         assert_eq!(listed(&page)["time"], json!("10:30"));
 
-        page.run(&format!("{block}.click()"));
+        // Where somebody else is, it cannot go.
+        let body = json!({"customer_id": customer["id"], "service": made["service"], "staff": "Theo", "date": date, "time": "12:30"});
+        page.api("POST", "/api/appointments", &body);
+        page.go(&format!("/calendar?date={date}")).wait("both", "document.querySelectorAll('.cal-block').length === 2");
+        let from = page.middle_of(&block);
+        page.drag(from, Point { x: from.x, y: from.y + 2.0 * HOUR });
+        page.wait("the refusal", "document.querySelector('.toast.bad')");
+        page.wait("its old place", "!document.querySelector('.moving, .saving')").shoot("story-taken");
+        assert_eq!(listed(&page)["time"], json!("10:30"));
+
+        page.wait("the block", &block).run(&format!("{block}.click()"));
         page.press_button("Cancel appointment");
         page.wait("the question", "document.querySelectorAll('dialog').length === 2");
         page.run("[...document.querySelectorAll('dialog')].at(-1).querySelector('.button.danger').click()");
-        page.wait("the free time", "!document.querySelector('.cal-block')");
-        page.close();
+        page.wait("the free time", "document.querySelectorAll('.cal-block').length === 1");
+        page.close_with(|complaint| complaint.contains("409"));
     })
     .await;
     desk.close().await;
 }
 
-/// Writes mu-law audio as a WAV file, 16 bit, 8 kHz.
-fn wav(path: &Path, audio: &[u8]) -> PathBuf {
-    let samples = mulaw::decode_slice(audio);
-    let data = u32::try_from(samples.len() * 2).unwrap();
-    let mut file = b"RIFF".to_vec();
-    file.extend((36 + data).to_le_bytes());
-    file.extend(b"WAVEfmt ");
-    file.extend(16u32.to_le_bytes());
-    file.extend([1u16, 1].iter().flat_map(|n| n.to_le_bytes()));
-    file.extend([8_000u32, 16_000].iter().flat_map(|n| n.to_le_bytes()));
-    file.extend([2u16, 16].iter().flat_map(|n| n.to_le_bytes()));
-    file.extend(b"data");
-    file.extend(data.to_le_bytes());
-    file.extend(samples.iter().flat_map(|s| s.to_le_bytes()));
-    std::fs::write(path, file).unwrap();
-    path.to_owned()
-}
-
 #[actix::test]
 async fn a_test_call_from_the_microphone_is_heard_and_answered() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let desk = Desk::open().await;
     hire(&desk).await;
     let (tell, told) = tokio::sync::oneshot::channel();
     browse(&desk, move |base| {
-        let folder = std::env::temp_dir().join(format!("frontdesk-microphone-{:x}", rand::random::<u64>()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let mut heard = vec![0xff; 8_000 * 9];
-        heard.extend(render("What are your prices?", &VoiceTone::CALLER));
-        heard.extend(vec![0xff; 8_000 * 60]);
-        let page = Page::open(base, Some(&wav(&folder.join("caller.wav"), &heard)));
+        let page = Page::open(base);
         page.sign_in(NAME, PASSWORD).go("/test-call");
         page.wait("the page", "document.querySelector('[name=clean]')");
         // The words of the simulated voice are tones, which a browser takes for noise.
@@ -237,7 +262,6 @@ async fn a_test_call_from_the_microphone_is_heard_and_answered() {
         let sid = page.value("return [...document.querySelectorAll('.facts dd')].map(d => d.textContent).find(t => t.startsWith('test-'))");
         tell.send(sid.as_str().unwrap().to_owned()).unwrap();
         page.close();
-        let _ = std::fs::remove_dir_all(folder);
     })
     .await;
     let sid = CallSid::new(told.await.unwrap());
@@ -255,7 +279,7 @@ async fn a_test_call_from_the_microphone_is_heard_and_answered() {
 
 #[actix::test]
 async fn the_browsers_mu_law_is_ours() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let desk = Desk::open().await;
     hire(&desk).await;
     browse(&desk, |base| {

@@ -1,9 +1,12 @@
 //! What every whole-call test needs: a stack of its own on free ports with a fresh database, and words to ask it with.
 
+pub mod database;
 pub mod process;
 
+use database::TestDatabase;
 use frontdesk::cli::stack::Stack;
 use frontdesk::config::Config;
+use frontdesk::config::database::DatabaseConfig;
 use frontdesk::config::profile;
 use frontdesk::db::DbHandle;
 use frontdesk::domain::ids::CallSid;
@@ -41,6 +44,10 @@ pub fn barbershop() -> BusinessProfile {
 pub struct Desk {
     stack: Option<Stack>,
     folder: PathBuf,
+    /// Its database.
+    pub database: DatabaseConfig,
+    // Held for its end.
+    _own: TestDatabase,
 }
 
 impl Desk {
@@ -57,14 +64,29 @@ impl Desk {
     ) -> Self {
         let folder = std::env::temp_dir().join(format!("frontdesk-it-{:032x}", rand::random::<u128>()));
         std::fs::create_dir_all(&folder).expect("a temporary folder");
+        let own = TestDatabase::new(&folder);
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let mut database = DatabaseConfig::default();
         let stack = Stack::start(listener, &folder.join("test.db"), profile, vendors, |config| {
             config.server.workers = 1;
+            config.database.url.clone_from(&own.url);
+            config.database.spool = Some(folder.join("messages").display().to_string());
             change(config);
+            database = config.database.clone();
         })
         .await
         .expect("the stack starts");
-        Self { stack: Some(stack), folder }
+        Self { stack: Some(stack), folder, database, _own: own }
+    }
+
+    /// One on SQLite, and one on PostgreSQL where `TEST_POSTGRES_URL` names a server.
+    pub async fn each(profile: &BusinessProfile, change: impl Fn(&mut Config)) -> Vec<Self> {
+        let mut all = vec![Self::with(profile.clone(), VendorsConfig::default(), &change).await];
+        if database::use_postgres() {
+            all.push(Self::with(profile.clone(), VendorsConfig::default(), &change).await);
+            database::use_sqlite();
+        }
+        all
     }
 
     pub fn stack(&self) -> &Stack {
@@ -78,6 +100,18 @@ impl Desk {
     /// Has a fault strike.
     pub fn fault(&self, rule: FaultRule) {
         self.stack().vendors.faults.add(rule);
+    }
+
+    /// Adds sample calls and customers, as `frontdesk seed` does.
+    pub async fn seed(&self, calls: u32, customers: u32) {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_frontdesk"));
+        command
+            .args(["seed", "--calls", &calls.to_string(), "--customers", &customers.to_string()])
+            .env_clear()
+            .env("DATABASE_URL", &self.database.url)
+            .current_dir(&self.folder);
+        let done = actix_web::web::block(move || command.output()).await.unwrap().expect("it can be run");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// Places a call by a script in TOML.

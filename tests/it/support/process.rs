@@ -1,5 +1,6 @@
 //! The server as a process of its own, for what only a process can show: being killed, and what it prints.
 
+use super::database::TestDatabase;
 use frontdesk::cli::stack;
 use frontdesk::config::database::DatabaseConfig;
 use frontdesk::config::profile::BARBERSHOP;
@@ -30,9 +31,11 @@ impl Process {
             .envs(stack::environment(vendors))
             .env("PORT", port.to_string())
             .env("BASE_URL", format!("http://127.0.0.1:{port}"))
-            .env("DATABASE_URL", format!("sqlite://{}", folder.join("test.db").display()))
+            .env("DATABASE_URL", &place.database.url)
             .env("BUSINESS_PROFILE", folder.join("profile.json"))
             .env("RUST_LOG", "warn")
+            // On PostgreSQL there may be several processes, which have to share one.
+            .env("FRONTDESK_SECRET", "processes-of-one-place-share-this-secret")
             .envs(more.iter().copied())
             .current_dir(folder)
             .stdin(Stdio::null())
@@ -42,11 +45,18 @@ impl Process {
             .expect("the server starts");
         let process = Self { child };
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
-        while !is_up(port) {
+        let tls = more.iter().any(|(name, _)| *name == "TLS_CERT");
+        while !(is_up(port) || tls && TcpStream::connect(("127.0.0.1", port)).is_ok()) {
             assert!(std::time::Instant::now() < deadline, "the server does not come up");
             std::thread::sleep(Duration::from_millis(20));
         }
         process
+    }
+
+    /// As `kill -HUP` does.
+    pub fn hang_up(&self) {
+        let told = Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status();
+        assert!(told.expect("kill is there").success());
     }
 
     /// As `kill -9` does.
@@ -77,19 +87,31 @@ pub struct Place {
     pub folder: PathBuf,
     pub vendors: VendorsHandle,
     pub port: u16,
+    database: TestDatabase,
 }
 
 impl Place {
     pub fn new() -> Self {
+        Self::with(VendorsConfig::default())
+    }
+
+    /// One with vendors of a special kind.
+    pub fn with(vendors: VendorsConfig) -> Self {
         let folder = std::env::temp_dir().join(format!("frontdesk-it-{:032x}", rand::random::<u128>()));
         std::fs::create_dir_all(&folder).unwrap();
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        Self { folder, vendors: Vendors::start(VendorsConfig::default(), None).unwrap(), port }
+        let database = TestDatabase::new(&folder);
+        Self { folder, vendors: Vendors::start(vendors, None).unwrap(), port, database }
     }
 
     /// What the server has printed.
     pub fn log(&self) -> PathBuf {
         self.folder.join("log")
+    }
+
+    /// Where the server keeps messages while it has no database.
+    pub fn spool(&self) -> PathBuf {
+        self.folder.join("test.db.messages")
     }
 
     pub fn caller(&self, sid: &str) -> CallConfig {
@@ -101,7 +123,9 @@ impl Place {
     /// The server's database, opened beside it.
     pub async fn database(&self) -> Database {
         let config = DatabaseConfig {
-            url: format!("sqlite://{}", self.folder.join("test.db").display()),
+            url: self.database.url.clone(),
+            // What waits for the database is the server's business.
+            spool: Some(self.folder.join("none").display().to_string()),
             ..Default::default()
         };
         let system = actix::System::current();

@@ -107,19 +107,23 @@ struct FakeGate {
     closed: Cell<bool>,
     reports: RefCell<Vec<bool>>,
     given_up: Cell<usize>,
+    /// Requests that are not over.
+    out: Cell<usize>,
 }
 
 impl Gate for FakeGate {
-    fn allows(&self) -> bool {
-        !self.closed.get()
-    }
-
-    fn report(&self, ok: bool) {
-        self.reports.borrow_mut().push(ok);
-    }
-
-    fn given_up(&self) {
-        self.given_up.set(self.given_up.get() + 1);
+    fn admit(self: Rc<Self>) -> Option<Permit> {
+        if self.closed.get() {
+            return None;
+        }
+        self.out.set(self.out.get() + 1);
+        Some(Permit::new(move |result| {
+            self.out.set(self.out.get() - 1);
+            match result {
+                Some(ok) => self.reports.borrow_mut().push(ok),
+                None => self.given_up.set(self.given_up.get() + 1),
+            }
+        }))
     }
 }
 
@@ -259,6 +263,7 @@ async fn an_answer_streams_as_sentences_and_is_done() {
             Thought::Done { reply: r, then: Then::Listen },
         ]
     );
+    tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(*mind.gate.reports.borrow(), [true]);
     let requests = mind.primary.requests.borrow();
     assert!(matches!(&requests[0].messages[0], ChatMessage::System(s) if s.contains("Monday, noon")));
@@ -320,6 +325,9 @@ async fn an_answer_that_breaks_off_ends_with_its_last_whole_word() {
     let mut mind = mind([Act::SayThenBreak("We open at nine. Then we have a pau")], 0);
     mind.answer(1, "When?").await;
     assert_eq!(sentences(&mind.until_end().await), ["We open at nine.", "Then we have a"]);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    // One request, one report: it broke, though it had begun well.
+    assert_eq!((mind.gate.reports.borrow().as_slice(), mind.gate.out.get()), (&[false][..], 0));
     assert!(mind.fallback.requests.borrow().is_empty());
 }
 

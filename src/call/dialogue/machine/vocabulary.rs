@@ -8,6 +8,7 @@ use crate::dialogue::tools::ToolRequest;
 use crate::domain::ids::ReplyId;
 use crate::provider::ProviderError;
 use crate::provider::llm::{ChatRequest, FinishReason, ToolCall, Usage};
+use crate::provider::retry::RetryPolicy;
 use std::time::Duration;
 
 /// Which model is asked.
@@ -147,11 +148,11 @@ pub enum Effect {
         /// Which one.
         req: u32,
     },
-    /// Tell a model's breaker how a request went.
+    /// It has shown how a request goes: its model's breaker is told so when it is over.
     Report {
-        /// The model.
-        model: Model,
-        /// Whether it answers.
+        /// The request.
+        req: u32,
+        /// Whether the model answers.
         ok: bool,
     },
     /// Carry out a tool; `ToolDone` must follow.
@@ -184,12 +185,8 @@ pub enum Effect {
 /// What the machine is set to.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Retries of one request before its first token.
-    pub retries: u32,
-    /// First wait before a retry; doubles.
-    pub retry: Duration,
-    /// Longest `Retry-After` that is waited for.
-    pub retry_after_max: Duration,
+    /// Whether a request is sent again before its first token, and when.
+    pub retry: RetryPolicy,
     /// Without a first token after this, the fallback model is asked.
     pub switch: Duration,
     /// No retry is begun later than this after the first request of a round: the call gives up then.
@@ -210,9 +207,7 @@ impl Settings {
     /// The settings these sections of the configuration give.
     pub fn new(llm: &LlmConfig, call: &CallConfig) -> Self {
         Self {
-            retries: llm.retries,
-            retry: Duration::from_millis(llm.retry_ms),
-            retry_after_max: Duration::from_millis(llm.retry_after_max_ms),
+            retry: RetryPolicy::from(llm),
             switch: Duration::from_millis(llm.switch_ms),
             budget: Duration::from_millis(call.apology_ms),
             tool: Duration::from_millis(llm.tool_ms),

@@ -3,6 +3,7 @@ use crate::call::tts::messages::Spoke;
 use crate::config::tts::TtsConfig;
 use crate::domain::ids::ReplyId;
 use crate::provider::ProviderErrorKind;
+use crate::provider::breaker::BreakerState;
 use crate::provider::tts::TtsVoice;
 use actix::Addr;
 use futures_util::future::LocalBoxFuture;
@@ -16,9 +17,10 @@ enum Piece {
     Wait(u64),
     Hang,
     Fail,
+    Refuse,
 }
 
-use Piece::{Audio, Fail, Hang, Wait};
+use Piece::{Audio, Fail, Hang, Refuse, Wait};
 
 #[derive(Default)]
 struct FakeVoice {
@@ -57,6 +59,7 @@ impl TtsVoice for FakeVoice {
                 loop {
                     let piece = match script.next()? {
                         Audio(bytes) => Ok(Bytes::from(vec![0xFF; bytes])),
+                        Refuse => Err(ProviderError::new("fake", ProviderErrorKind::Refused, "http_422")),
                         Fail => Err(ProviderError::new("fake", ProviderErrorKind::Closed, "body_cut")),
                         Wait(ms) => {
                             sleep(Duration::from_millis(ms)).await;
@@ -315,6 +318,20 @@ async fn a_vendor_that_keeps_failing_is_skipped_for_a_while_and_then_tried_once(
     wait(10).await;
     assert_eq!((s.primary.asked.borrow().len(), s.fallback.asked.borrow().len()), (4, 4));
     assert_eq!(s.done().len(), 6);
+}
+
+#[actix::test]
+async fn a_text_that_is_refused_says_nothing_of_the_vendor() {
+    tokio::time::pause();
+    let config = TtsConfig { breaker_failures: 2, ..TtsConfig::default() };
+    let primary = voice(&[&[Refuse], &[Refuse], &[Refuse], &[Audio(160)]]);
+    let s = stage_with(primary, voice(&[&[Audio(160)]]), Playback::default(), config);
+    for reply in 0..4 {
+        s.tts.do_send(Speak { reply: ReplyId(reply), sentence: 0, text: "One.".into(), cache: false });
+        wait(10).await;
+    }
+    assert_eq!((s.primary.asked.borrow().len(), s.fallback.asked.borrow().len()), (4, 3));
+    assert_eq!(s.voices.states()[0], ("fake", BreakerState::Closed, 0));
 }
 
 #[actix::test]

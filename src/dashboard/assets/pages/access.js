@@ -4,8 +4,8 @@ import { get, patch, post, remove, session } from '../api.js';
 import { attempt, button, card, confirm, dialog, field, fillFrom, form, h, head, input, pill, select, table } from '../ui.js';
 import { plain, when } from '../words.js';
 
-const ROLES = [['viewer', 'Viewer: sees everything'], ['staff', 'Staff: also calls, books and changes'], ['admin', 'Admin: also settings, keys and users']];
-const SCOPES = [['read', 'read: lists and calls'], ['call', 'call: also calls, bookings, changes'], ['admin', 'admin: everything']];
+const ROLES = [['viewer', 'Viewer: sees everything'], ['staff', 'Staff: also calls, books and changes'], ['admin', 'Admin: also settings, users and keys']];
+const SCOPES = [['read', 'Read: lists and calls'], ['call', 'Call: also calls, bookings, changes'], ['admin', 'Admin: everything']];
 
 /** Shows what is told only once. */
 const secret = (title, text, value) => dialog(title, (close) => h('div', { class: 'form' }, h('p', null, text),
@@ -21,21 +21,21 @@ export default async function page(view, { signal }) {
     loadUsers();
     if (made.password) secret(`Password for ${made.name}`, 'It is shown only now. They choose their own after the first sign-in.', made.password);
   }, { label: 'Add user', cancel: () => close() }));
-  const addKey = () => dialog('New key', (close) => form([h('div', { class: 'fields' }, field('Name', input('name', { required: true, maxlength: 64, placeholder: 'Website booking' })), field('Scope', select('scope', SCOPES, { value: 'read' })))], async (values) => {
+  const addKey = () => dialog('New key', (close) => form([h('div', { class: 'fields' }, field('Name', input('name', { required: true, maxlength: 64, placeholder: 'Website booking' })), field('What it may do', select('scope', SCOPES, { value: 'read' })))], async (values) => {
     const made = await post('/api/keys', { name: values.name.trim(), scope: values.scope });
     close();
     loadKeys();
     secret('The new key', 'It is shown only now. Programs send it as “Authorization: Bearer …”.', made.key);
   }, { label: 'Make key', cancel: () => close() }));
-  view.append(head('Keys and users'), h('div', { class: 'stack' },
+  view.append(head('Users and keys', { under: 'Who may sign in here, and which other programs may use the front desk.' }), h('div', { class: 'stack' },
     card('Users', users, { bare: true, tools: button('New user', { small: true, onclick: addUser }, 'plus') }), card('Keys of programs', keys, { bare: true, tools: button('New key', { small: true, onclick: addKey }, 'plus') })));
 
   const act = async (work, done) => { await attempt(work, done); loadUsers(); };
   const loadUsers = () => fillFrom(users, () => get('/api/users', { limit: 500 }, signal), ({ items }) => {
     const node = table([
-      { title: 'Name', kind: 'first', cell: (u) => h('span', { class: 'row' }, h('b', null, u.name), u.id === session.user.id && pill('you', 'accent')) },
-      { title: 'Role', cell: (u) => (u.id === session.user.id ? pill(u.role, 'accent') : select('role', ROLES.map(([value]) => [value, plain(value)]), { value: u.role, 'aria-label': `Role of ${u.name}`, class: 'slim', onchange: (e) => act(() => patch(`/api/users/${u.id}`, { role: e.target.value }), 'The role is changed') })) },
-      { title: 'State', cell: (u) => (u.disabled ? pill('locked out', 'bad') : u.one_time_password ? pill('has not chosen a password', 'warn') : null) },
+      { title: 'Name', kind: 'first', cell: (u) => h('span', { class: 'row' }, h('b', null, u.name), u.id === session.user.id && pill('You', 'accent')) },
+      { title: 'Role', cell: (u) => (u.id === session.user.id ? pill(plain(u.role), 'accent') : select('role', ROLES.map(([value]) => [value, plain(value)]), { value: u.role, 'aria-label': `Role of ${u.name}`, class: 'slim', onchange: (e) => act(() => patch(`/api/users/${u.id}`, { role: e.target.value }), 'The role is changed') })) },
+      { title: 'State', cell: (u) => (u.disabled ? pill('Locked out', 'bad') : u.one_time_password ? pill('No password of their own yet', 'warn') : null) },
       { title: 'Since', kind: 'nowrap muted', cell: (u) => when(u.created_at) },
       { title: '', kind: 'tools', cell: (u) => u.id !== session.user.id && h('div', { class: 'row' },
         !u.disabled && button('New password', { small: true, onclick: async () => {
@@ -55,10 +55,10 @@ export default async function page(view, { signal }) {
     if (!items.length) return h('div', { class: 'state slim' }, 'No program has a key yet.');
     const node = table([
       { title: 'Name', kind: 'first', cell: (k) => h('b', null, k.name) },
-      { title: 'Scope', cell: (k) => pill(k.scope, k.scope === 'admin' ? 'accent' : '') },
+      { title: 'May', cell: (k) => pill(plain(k.scope), k.scope === 'admin' ? 'accent' : '') },
       { title: 'Last used', kind: 'nowrap muted', cell: (k) => when(k.last_used_at) || 'Never' },
       { title: 'Since', kind: 'nowrap muted', cell: (k) => when(k.created_at) },
-      { title: '', kind: 'tools', cell: (k) => (k.revoked_at ? pill('revoked', 'bad') : button('Revoke', { small: true, tone: 'danger', onclick: async () => {
+      { title: '', kind: 'tools', cell: (k) => (k.revoked_at ? pill('Revoked', 'bad') : button('Revoke', { small: true, tone: 'danger', onclick: async () => {
         if (await confirm(`Revoke ${k.name}?`, 'Programs that use it are refused from now on.', 'Revoke') && (await attempt(() => remove(`/api/keys/${k.id}`), 'Revoked')).ok) loadKeys();
       } })) },
     ], { label: 'Keys' });

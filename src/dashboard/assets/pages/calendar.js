@@ -1,14 +1,17 @@
-// Appointments and time off, by person for a day or by day for a week; moved by dragging or by keys.
+// Appointments and time off, by person for a day or by day for a week; moved by dragging or by keys. On a phone, what does
+// not fit side by side is a list.
 
-import { get, may, patch, post, remove } from '../api.js';
-import { announce, attempt, button, clear, confirm, dialog, failed, field, form, h, icon, iconButton, input, loading, pill, segments, select, setQuery, textarea, toast } from '../ui.js';
+import { get, getAll, may, patch, post, remove } from '../api.js';
+import { announce, attempt, button, clear, confirm, dialog, failed, field, form, h, icon, iconButton, input, loading, pill, refused, segments, select, setQuery, textarea, toast } from '../ui.js';
 import { addDays, business, count, dateLong, dateShort, instant, isoDate, minuteClock, minuteNow, minuteOf, minuteText, monday, phone, plain, weekdayOf } from '../words.js';
 import { customerFields, given } from './customers.js';
 
 export const wide = true;
 
 const STEP = 15;
-const ROW = 54;
+/** A phone: fingers need more room, and only few columns have it. */
+const narrow = matchMedia('(max-width: 700px)');
+const MOST_COLUMNS = 3;
 
 const staffNames = () => (business.staff ?? []).map((s) => s.name ?? s);
 const serviceNames = () => (business.services ?? []).map((s) => s.name ?? s);
@@ -47,7 +50,7 @@ export function lanes(items) {
 export default async function page(view, { query, signal }) {
   const state = {
     date: /^\d{4}-\d{2}-\d{2}$/.test(query.get('date') ?? '') ? query.get('date') : isoDate(),
-    mode: query.get('view') ?? (innerWidth < 700 ? 'day' : 'day'),
+    mode: query.get('view') === 'week' ? 'week' : 'day',
     staff: query.get('staff') ?? '',
     cancelled: false,
   };
@@ -63,11 +66,12 @@ export default async function page(view, { query, signal }) {
       write && button('Block time', { onclick: () => block(state, reload) }),
       write && button('New appointment', { tone: 'main', onclick: () => edit({ date: state.date, staff: state.staff || staffNames()[0] }, reload) }, 'plus'))),
     h('div', { class: 'filters' }, iconButton('Earlier', 'left', { tone: '', onclick: () => shift(-1) }), button('Today', { onclick: () => go({ date: isoDate() }) }), iconButton('Later', 'right', { tone: '', onclick: () => shift(1) }), jump,
-      segments('View', [['day', 'Day'], ['week', 'Week']], state.mode, (mode) => go({ mode })), who),
+      h('span', { class: 'break' }), segments('View', [['day', 'Day'], ['week', 'Week']], state.mode, (mode) => go({ mode })), who),
     place,
     write && h('p', { class: 'muted small keys' }, 'Drag an appointment to move it. With the keyboard: focus it, ', h('kbd', null, 'M'), ' then the arrow keys, ', h('kbd', null, 'Enter'), ' to keep, ', h('kbd', null, 'Esc'), ' to leave it where it was.'));
 
   let loadCount = 0;
+  let seen = '';
   const go = (change) => {
     Object.assign(state, change);
     setQuery({ date: state.date, view: state.mode, staff: state.staff });
@@ -78,26 +82,36 @@ export default async function page(view, { query, signal }) {
     const mine = loadCount;
     const days = state.mode === 'week' ? Array.from({ length: 7 }, (_, i) => addDays(monday(state.date), i)) : [state.date];
     jump.value = state.date;
-    title.textContent = state.mode === 'week' ? `Week of ${dateShort(days[0])}` : dateLong(state.date);
+    title.textContent = state.mode === 'week' ? `${dateShort(days[0])} to ${dateShort(days.at(-1))}` : dateLong(state.date);
     document.title = `${title.textContent} · ${business.name}`;
     if (!place.firstChild) clear(place, loading(10));
     try {
-      const range = { from: days[0], to: days.at(-1), staff: state.staff, status: 'confirmed', limit: 500 };
-      const [appointments, off] = await Promise.all([get('/api/appointments', range, signal), get('/api/time-off', { from: range.from, to: range.to, limit: 500 }, signal)]);
+      const range = { from: days[0], to: days.at(-1), staff: state.staff, status: 'confirmed' };
+      const [appointments, off] = await Promise.all([getAll('/api/appointments', range, signal), getAll('/api/time-off', { from: range.from, to: range.to }, signal)]);
       if (mine !== loadCount || signal.aborted) return;
       const shown = appointments.items;
-      under.textContent = `${count(shown.length, 'appointment')}${business.timezone ? ` · ${business.timezone.replace('_', ' ')}` : ''}`;
-      const scroll = place.querySelector('.cal-scroll')?.scrollTop;
-      const grid = draw(state, days, shown, off.items, reload, write);
-      clear(place, grid.node);
-      const scroller = place.querySelector('.cal-scroll');
-      scroller.scrollTop = scroll ?? Math.max(0, grid.focusAt - 40);
-      if (focus) place.querySelector(`[data-appointment="${focus}"] .cal-inside`)?.focus({ preventScroll: true });
+      // Whoever looks from another zone is told whose clock this is.
+      const elsewhere = business.timezone && business.timezone !== Intl.DateTimeFormat().resolvedOptions().timeZone;
+      under.textContent = `${count(shown.length, 'appointment')}${elsewhere ? ` · times of ${business.timezone.split('/').at(-1).replaceAll('_', ' ')}` : ''}`;
+      // The same days stay where they were scrolled to; others begin with their first appointment.
+      const what = JSON.stringify([days, state.mode, state.staff]);
+      const scroll = what === seen ? place.querySelector('.cal-scroll')?.scrollTop : undefined;
+      seen = what;
+      const columns = columnsOf(state, days, shown);
+      if (narrow.matches && columns.length > MOST_COLUMNS) {
+        clear(place, agenda(state, days, shown, off.items, reload, write));
+      } else {
+        const grid = draw(state, columns, days, shown, off.items, reload, write);
+        clear(place, grid.node);
+        place.querySelector('.cal-scroll').scrollTop = scroll ?? Math.max(0, grid.focusAt - 16);
+      }
+      if (focus) present(place, focus);
     } catch (error) {
       if (mine !== loadCount || error.name === 'AbortError') return;
       clear(place, h('div', { class: 'card' }, failed(error, reload)));
     }
   };
+  narrow.addEventListener('change', () => reload(), { signal });
   await reload();
   if (query.get('customer') && write) {
     const customer = await get(`/api/customers/${query.get('customer')}`, null, signal).catch(() => null);
@@ -105,16 +119,65 @@ export default async function page(view, { query, signal }) {
   }
 }
 
-function draw(state, days, appointments, offs, reload, write) {
-  const inUse = [...new Set([...staffNames(), ...appointments.map((a) => a.staff)])].filter((n) => !state.staff || n === state.staff);
-  const columns = state.mode === 'week' ? days.map((date) => ({ date, staff: state.staff || null, label: dateShort(date) })) : inUse.map((staff) => ({ date: days[0], staff, label: staff }));
-  if (!columns.length) columns.push({ date: days[0], staff: null, label: 'Everybody' });
+/** Gives an appointment the focus, and brings it into view if it is outside. */
+function present(place, id) {
+  const node = place.querySelector(`[data-appointment="${id}"]`);
+  const port = place.querySelector('.cal-scroll')?.getBoundingClientRect();
+  const at = node?.getBoundingClientRect();
+  if (port && at && (at.top < port.top + 40 || at.bottom > port.bottom)) node.scrollIntoView({ block: 'center' });
+  node?.querySelector('button')?.focus({ preventScroll: true });
+}
+
+/** What stands side by side: the days of a week, or the people of a day. */
+function columnsOf(state, days, appointments) {
+  if (state.mode === 'week') return days.map((date) => ({ date, staff: state.staff || null, label: dateShort(date) }));
+  const people = [...new Set([...staffNames(), ...appointments.map((a) => a.staff)])].filter((n) => !state.staff || n === state.staff);
+  if (!people.length) return [{ date: days[0], staff: null, label: 'Everybody' }];
+  return people.map((staff) => ({ date: days[0], staff, label: staff }));
+}
+
+/** The time off of a date and a person, in minutes: all of it for nobody in particular. */
+function offOn(offs, date, staff, from, to) {
+  const out = [];
+  for (const o of offs) {
+    const [fromDate, toDate] = [localDate(o.from), localDate(o.to)];
+    const concerns = !o.staff || !staff || o.staff === staff;
+    if (!concerns || date < fromDate || date > toDate) continue;
+    const start = date === fromDate ? minuteOf(o.from) : from;
+    const end = date === toDate ? minuteOf(o.to) : to;
+    if (end > start) out.push({ ...o, start: Math.max(start, from), end: Math.min(end, to) });
+  }
+  return out;
+}
+
+const hueOf = (staff) => `staff-${Math.max(0, staffNames().indexOf(staff)) % 5}`;
+
+/** The same as a list, day by day. */
+function agenda(state, days, appointments, offs, reload, write) {
+  return h('div', { class: 'card agenda' }, days.map((date) => {
+    const hours = hoursOf(date);
+    const off = offOn(offs, date, state.staff, 0, 1440).map((o) => ({ start: o.start, node: h('li', { class: 'agenda-off' },
+      h('span', { class: 'num' }, `${minuteClock(o.start)}`), h('span', { class: 'grow' }, `${o.reason || 'Time off'} · ${o.staff ?? 'Everybody'} · until ${minuteClock(o.end)}`),
+      write && iconButton(`Remove this block: ${o.reason || 'Time off'}`, 'close', { onclick: () => unblock(o, reload) })) }));
+    const booked = appointments.filter((a) => a.date === date).map((a) => ({ start: minuteOf(a.time), node: h('li', { data: { appointment: a.id } },
+      h('button', { type: 'button', class: `agenda-line ${hueOf(a.staff)}`, onclick: () => edit(a, reload, !write) },
+        h('span', { class: 'num' }, minuteClock(minuteOf(a.time))), h('span', { class: 'grow' }, h('b', null, who(a)), h('span', null, `${a.service} · ${a.staff} · ${a.duration} min`)))) }));
+    const all = [...off, ...booked].sort((x, y) => x.start - y.start);
+    const today = date === isoDate();
+    return h('section', null,
+      h('h2', { class: today ? 'today' : '' }, state.mode === 'week' ? dateShort(date) : 'Appointments', today && pill('Today', 'accent')),
+      all.length ? h('ul', null, all.map((one) => one.node)) : h('p', { class: 'muted small' }, hours ? 'Nothing booked' : 'Closed'));
+  }));
+}
+
+function draw(state, columns, days, appointments, offs, reload, write) {
+  const row = narrow.matches ? 76 : 60;
   const open = days.map(hoursOf).filter(Boolean);
   const times = appointments.map((a) => minuteOf(a.time));
   const first = Math.floor(Math.min(...open.map((o) => o.open), ...times, 9 * 60) / 60) * 60;
   const last = Math.ceil(Math.max(...open.map((o) => o.close), ...appointments.map((a, i) => times[i] + a.duration), 17 * 60) / 60) * 60;
-  const y = (minute) => ((minute - first) / 60) * ROW;
-  const grid = { first, last, y, columns, nodes: [], at: (px) => first + (px / ROW) * 60 };
+  const y = (minute) => ((minute - first) / 60) * row;
+  const grid = { first, last, y, columns, nodes: [], at: (px) => first + (px / row) * 60 };
   const inColumn = (item, c) => item.date === c.date && (!c.staff || item.staff === c.staff);
 
   const hourLabels = [];
@@ -129,19 +192,10 @@ function draw(state, days, appointments, offs, reload, write) {
       shade(first, hours.open);
       shade(hours.close, last);
     }
-    const off = [];
-    for (const o of offs) {
-      const [fromDate, toDate] = [localDate(o.from), localDate(o.to)];
-      const concerns = !o.staff || !c.staff || o.staff === c.staff;
-      if (!concerns || c.date < fromDate || c.date > toDate) continue;
-      const start = c.date === fromDate ? minuteOf(o.from) : first;
-      const end = c.date === toDate ? minuteOf(o.to) : last;
-      if (end > start) off.push({ ...o, start: Math.max(start, first), end: Math.min(end, last) });
-    }
-    for (const o of off) {
+    for (const o of offOn(offs, c.date, c.staff, first, last)) {
       node.append(h('div', { class: 'cal-off', role: 'listitem', css: { top: `${y(o.start)}px`, height: `${Math.max(18, y(o.end) - y(o.start) - 2)}px` } },
         h('span', { class: 'cut' }, o.reason || 'Time off', state.mode === 'week' && o.staff && !state.staff ? ` · ${o.staff}` : ''),
-        write && iconButton('Remove this block', 'close', { small: true, onclick: () => unblock(o, reload) })));
+        write && iconButton(`Remove this block: ${o.reason || 'Time off'}`, 'close', { small: true, onclick: () => unblock(o, reload) })));
     }
     const items = appointments.filter((a) => inColumn(a, c)).map((a) => ({ a, start: minuteOf(a.time), end: minuteOf(a.time) + a.duration }));
     for (const { item, lane, lanes: total } of lanes(items)) {
@@ -159,10 +213,20 @@ function draw(state, days, appointments, offs, reload, write) {
     return h('div', { class: 'cal-track' }, h('div', { class: `cal-head ${c.date === today && state.mode === 'week' ? 'today' : ''}` }, c.label), node);
   });
   const node = h('div', { class: `card calendar ${state.mode}` }, h('div', { class: 'cal-scroll', tabindex: '-1' },
-    h('div', { class: 'cal-inner', css: { '--columns': columns.length } }, h('div', { class: 'cal-hours', css: { height: `${y(last)}px` } }, hourLabels), columnNodes)));
-  const worth = times.length ? [...times] : [open[0]?.open ?? first];
-  if (days.includes(today) && minuteNow() > first) worth.push(minuteNow());
-  return { node, focusAt: y(Math.min(...worth)) };
+    h('div', { class: 'cal-inner', css: { '--columns': columns.length, '--row': `${row}px` } }, h('div', { class: 'cal-side' }, h('div', { class: 'cal-head' }), h('div', { class: 'cal-hours', css: { height: `${y(last)}px` } }, hourLabels)), columnNodes)));
+  return { node, focusAt: y(opening(days, appointments, open[0]?.open ?? Math.max(first, MORNING))) };
+}
+
+/** Where a day begins on which nobody works, minutes. */
+const MORNING = 8 * 60;
+
+/** The minute with which a calendar opens: the first appointment; on the day itself, the first that is not over. */
+function opening(days, appointments, otherwise) {
+  const now = minuteNow();
+  const begins = appointments.map((a) => minuteOf(a.time));
+  if (days.length > 1 || days[0] !== isoDate()) return begins.length ? Math.min(...begins) : otherwise;
+  const left = begins.filter((start, i) => start + appointments[i].duration > now);
+  return left.length ? Math.min(...left, Math.max(now, otherwise)) : Math.max(otherwise, now);
 }
 
 const localDate = (time) => (time ?? '').slice(0, 10);
@@ -172,12 +236,12 @@ function block1(a, box, state, grid, reload, write) {
   const start = minuteOf(a.time);
   const label = `${who(a)}, ${a.service} with ${a.staff}, ${minuteClock(start)}, ${a.duration} minutes`;
   const node = h('div', {
-    class: `cal-block staff-${Math.max(0, staffNames().indexOf(a.staff)) % 5} ${box.height < 34 ? 'low' : ''}`, role: 'listitem', data: { appointment: a.id },
-    css: { top: `${box.top}px`, height: `${Math.max(20, box.height - 2)}px`, left: `calc(${box.left * 100}% + 3px)`, width: `calc(${box.width * 100}% - 6px)` },
+    class: `cal-block ${hueOf(a.staff)} ${box.height < 42 ? 'low' : ''}`, role: 'listitem', data: { appointment: a.id },
+    css: { top: `${box.top}px`, height: `${Math.max(24, box.height - 2)}px`, left: `calc(${box.left * 100}% + 3px)`, width: `calc(${box.width * 100}% - 6px)` },
   });
   const inside = h('button', { type: 'button', class: 'cal-inside', 'aria-label': label, 'aria-keyshortcuts': write ? 'M' : null },
-    h('b', { class: 'cut' }, who(a)), h('span', { class: 'cut' }, `${minuteClock(start)} · ${a.service}`), state.mode === 'week' && !state.staff && h('span', { class: 'cut' }, a.staff));
-  if (state.mode === 'week') node.title = label;
+    h('b', { class: 'cut' }, who(a)), h('span', { class: 'cut' }, `${minuteClock(start)} · ${a.service}`), state.mode === 'week' && !state.staff && box.height >= 56 && h('span', { class: 'cut' }, a.staff));
+  node.title = label;
   node.append(inside);
   if (!write) {
     inside.addEventListener('click', () => edit(a, reload, true));
@@ -321,7 +385,7 @@ function edit(a, reload, readOnly = false) {
     for (const control of [staff, date]) control.addEventListener('change', offer);
     offer();
     const parts = [
-      h('div', { class: 'fields' }, isNew ? customerPicker(a.customer) : h('div', { class: 'full row' }, a.customer_id && h('a', { href: `/customers/${a.customer_id}`, onclick: () => close() }, 'Customer'), pill(plain(a.status)), a.call_sid && h('a', { href: `/calls/${a.call_sid}`, onclick: () => close() }, 'Booked in this call')),
+      h('div', { class: 'fields' }, isNew ? customerPicker(a.customer) : h('div', { class: 'full row' }, a.customer_id && h('a', { class: 'button small', href: `/customers/${a.customer_id}`, onclick: () => close() }, 'Customer'), pill(plain(a.status)), a.call_sid && h('a', { class: 'button small', href: `/calls/${a.call_sid}`, onclick: () => close() }, 'Booked in this call')),
         field('Service', service), field('Person', staff), field('Date', date), field('Time', time), field('Minutes', duration), field('Notes', notes, { full: true })),
       free,
     ];
@@ -333,6 +397,7 @@ function edit(a, reload, readOnly = false) {
       const body = { service: values.service, staff: values.staff, date: values.date, time: values.time, duration: Number(values.duration) };
       if (values.notes.trim() || a.notes) body.notes = values.notes.trim() || null;
       if (isNew) {
+        if (values.customer_words.trim() && !values.customer_id) throw refused('customer_id', 'Choose somebody from the list, or add a new customer.');
         if (values.customer_id) body.customer_id = Number(values.customer_id);
         const made = await post('/api/appointments', body);
         close();
@@ -381,7 +446,20 @@ function customerPicker(known) {
         close();
       }, { label: 'Add customer', cancel: () => close() })) }, icon('plus'), 'New customer')));
   });
-  return h('div', { class: 'full picker' }, field('Customer', words, { name: 'customer_id' }), id, found);
+  const picker = h('div', { class: 'full picker' }, field('Customer', words, { name: 'customer_id' }), id, found);
+  const hide = () => { found.hidden = true; };
+  // Down leads into the list and through it, Escape out of it: the dialog stays.
+  picker.addEventListener('keydown', (event) => {
+    if (found.hidden) return;
+    const all = [words, ...found.querySelectorAll('button')];
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (by) all[Math.min(all.length - 1, Math.max(0, all.indexOf(document.activeElement) + by))].focus();
+    else if (event.key === 'Escape') { hide(); words.focus(); } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  picker.addEventListener('focusout', (event) => { if (!picker.contains(event.relatedTarget)) hide(); });
+  return picker;
 }
 
 function block(state, reload) {
@@ -395,7 +473,7 @@ function block(state, reload) {
       if (values.reason.trim()) body.reason = values.reason.trim();
       const made = await post('/api/time-off', body);
       close();
-      toast(made.appointments ? `The time is blocked; ${count(made.appointments, 'appointment')} in it should be moved` : 'The time is blocked');
+      toast(made.appointments ? `The time is blocked. ${count(made.appointments, 'appointment')} in it still ${made.appointments === 1 ? 'has' : 'have'} to be moved.` : 'The time is blocked');
       reload();
     }, { label: 'Block time', cancel: () => close() });
     return node;

@@ -12,7 +12,7 @@ export default async function page(view, { params, signal }) {
     const [customer, calls] = await Promise.all([get(`/api/customers/${id}`, null, signal), get('/api/calls', { customer: id, limit: 20 }, signal)]);
     const appointments = await get('/api/appointments', { customer: id, limit: 100 }, signal);
     return { customer, calls, appointments: appointments.items };
-  }, (data) => show(data, id), { signal, lines: 8 });
+  }, (data) => show(data, id), { signal, lines: 8, whole: true });
 }
 
 function show({ customer, calls, appointments }, id) {

@@ -33,7 +33,7 @@ export default async function page(view, { query, signal }) {
     },
     blank: (q) => (q.q ? empty('Nobody matches', 'Search by name, number or e-mail address.') : empty('No customers yet', 'Callers who leave their name or number appear here by themselves.')),
   });
-  const exported = h('a', { class: 'button', href: '/api/export/customers.csv', download: '' }, icon('download'), 'CSV');
+  const exported = h('a', { class: 'button', href: '/api/export/customers.csv', download: '', title: 'As a table, for spreadsheets' }, icon('download'), 'Export');
   const add = may('call') && button('New customer', { tone: 'main', onclick: () => dialog('New customer', (close) => form([customerFields()], async (values) => {
     const made = await post('/api/customers', given(values));
     close();

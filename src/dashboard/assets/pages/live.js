@@ -2,14 +2,15 @@
 
 import { get, may, post } from '../api.js';
 import { announce, attempt, button, clear, confirm, dialog, empty, field, form, h, head, icon, input, navigate, pill } from '../ui.js';
-import { business, length, phone, plain } from '../words.js';
+import { business, endOf, length, phone, plain } from '../words.js';
+import { WAYS } from './calls.js';
 import { noteText, turnLine } from '../talk.js';
 import * as stream from '../stream.js';
 
 const STATES = { ringing: 'Ringing', reserved: 'Connecting', live: 'In progress', suspended: 'Connection lost', transferring: 'With a person', leaving: 'Moving to another server', ending: 'Ending' };
 
 const tone = (state) => ({ suspended: 'warn', ringing: 'warn', reserved: 'warn', leaving: 'warn', ending: '', transferring: 'accent' })[state] ?? 'good';
-const nameOf = (call) => call.customer_name ?? call.customer?.name ?? null;
+const nameOf = (call) => call.customer_name ?? null;
 
 export default async function page(view, { params, signal }) {
   const chosen = params.sid ?? null;
@@ -19,9 +20,11 @@ export default async function page(view, { params, signal }) {
   view.classList.toggle('has-choice', Boolean(chosen));
   clear(view, head('Live calls', { under: `What ${business.name} is talking about right now` }), tiles, h('div', { class: 'live-grid' }, list, detail));
 
-  const board = () => get('/api/dashboard', null, signal).then((d) => clear(tiles, [
-    ['Calls today', d.callsToday], ['Leads today', d.leadsToday], ['Appointments today', d.appointmentsToday], ['Customers', d.totalCustomers],
-  ].map(([label, value]) => h('div', { class: 'tile' }, h('div', { class: 'label' }, label), h('div', { class: 'value' }, Number(value ?? 0).toLocaleString('en-US')))))).catch(() => null);
+  const showBoard = (d) => clear(tiles, [
+    ['Calls today', d?.callsToday], ['New contacts today', d?.leadsToday], ['Appointments today', d?.appointmentsToday], ['Customers', d?.totalCustomers],
+  ].map(([label, value]) => h('div', { class: 'tile' }, h('div', { class: 'label' }, label), h('div', { class: 'value' }, d ? Number(value ?? 0).toLocaleString('en-US') : '–'))));
+  showBoard(null);
+  const board = () => get('/api/dashboard', null, signal).then(showBoard).catch(() => null);
   board();
 
   let opened = null;
@@ -80,7 +83,7 @@ export default async function page(view, { params, signal }) {
       board();
       if (event.sid === opened && !chosen) opened = null;
     }
-    if (event.type === 'call' && event.fresh) announce(`New call from ${phone(event.call.phone_number)}`);
+    if (event.type === 'call' && event.fresh) announce(`New call from ${nameOf(event.call) ?? phone(event.call.phone_number)}`);
     if (!opened && !(last && event.type === 'ended')) choose();
     if (!due) requestAnimationFrame(drawList);
     due = true;
@@ -105,7 +108,7 @@ function fillCard(card, call, isOpen) {
   else card.removeAttribute('aria-current');
   clear(card,
     h('div', { class: 'row apart' }, h('span', { class: 'row' }, h('span', { class: `dot pulse ${tone(call.state)}` }), h('b', { class: 'cut' }, nameOf(call) ?? phone(call.phone_number))), since(call)),
-    h('div', { class: 'row apart small muted' }, h('span', null, nameOf(call) ? phone(call.phone_number) : call.kind === 'browser' ? 'Test call from a browser' : plain(call.direction)),
+    h('div', { class: 'row apart small muted' }, h('span', null, nameOf(call) ? phone(call.phone_number) : call.kind === 'browser' ? 'Test call' : WAYS[call.direction] ?? plain(call.direction)),
       h('span', null, STATES[call.state] ?? plain(call.state ?? 'in progress'))),
     latest && h('p', { class: 'latest' }, h('span', { class: latest.speaker }, latest.speaker === 'caller' ? 'Caller: ' : 'Receptionist: '), latest.said));
 }
@@ -131,16 +134,19 @@ function showCall(place, call, back) {
       setMuted(now);
     },
   }, 'mute');
+  let saying = false;
   const sayWords = input('text', { placeholder: 'Have the receptionist say…', 'aria-label': 'A sentence for the receptionist to say', maxlength: 500 });
   const say = h('form', { class: 'say', onsubmit: async (event) => {
     event.preventDefault();
     const text = sayWords.value.trim();
-    if (!text) return;
+    if (!text || saying) return;
+    saying = true;
     const { ok } = await act('say', { text }, 'It will be said next');
-    if (ok) sayWords.value = '';
+    saying = false;
+    if (ok && sayWords.value.trim() === text) sayWords.value = '';
   } }, sayWords, h('button', { type: 'submit', class: 'button main' }, 'Say'));
   const transfer = button('Transfer', { small: true, onclick: () => dialog('Transfer the call', (close) => form([
-    field('Number', input('number', { type: 'tel', placeholder: 'The business’s own transfer number' }), { hint: 'With country code, such as +12025550177. Empty: the number in the profile.' }),
+    field('Number', input('number', { type: 'tel', placeholder: 'The business’s own transfer number' }), { hint: 'With country code, such as +12025550177. Leave it empty for the number in the settings.' }),
   ], async ({ number }) => {
     await post(`/api/live/${sid}/transfer`, number.trim() ? { number: number.trim() } : {});
     close();
@@ -151,8 +157,9 @@ function showCall(place, call, back) {
   const controls = h('div', { class: 'row controls' }, mute, transfer, end);
   const facts = h('div', { class: 'grow' });
   const showFacts = () => {
-    const kind = { browser: 'test call', simulated: 'simulated' }[call.kind];
-    clear(facts, h('h2', null, nameOf(call) ?? phone(call.phone_number)), h('div', { class: 'row small muted' }, since(call), nameOf(call) && h('span', null, phone(call.phone_number)), pill(plain(call.direction)), kind && pill(kind, 'accent')));
+    const kind = { browser: 'Test call', simulated: 'Simulated' }[call.kind];
+    const name = nameOf(call) ?? phone(call.phone_number);
+    clear(facts, h('h2', null, call.customer_id ? h('a', { href: `/customers/${call.customer_id}` }, name) : name), h('div', { class: 'row small muted' }, since(call), nameOf(call) && h('span', null, phone(call.phone_number)), pill(WAYS[call.direction] ?? plain(call.direction)), kind && pill(kind, 'accent')));
     if (Boolean(call.muted) !== muted) setMuted(Boolean(call.muted));
   };
   const setMuted = (now) => {
@@ -174,7 +181,8 @@ function showCall(place, call, back) {
     hint.remove();
     const known = lines.querySelector(`[data-n="${turn.n}"]`);
     const follow = pinned();
-    const line = turnLine(turn, { fresh: fresh && !known, live: !ended });
+    const asked = [...call.turns.values()].some((other) => other.speaker === 'caller' && other.n < turn.n);
+    const line = turnLine(turn, { fresh: fresh && !known, live: !ended, unasked: !asked });
     if (known) known.replaceWith(line);
     else {
       const next = [...lines.querySelectorAll('.turn')].find((other) => Number(other.dataset.n) > turn.n);
@@ -203,7 +211,7 @@ function showCall(place, call, back) {
       ended = true;
       controls.remove();
       for (const mark of place.querySelectorAll('[data-since]')) delete mark.dataset.since;
-      clear(foot, h('div', { class: 'row apart note' }, h('span', null, `The call is over${gone.end_reason ? `: ${plain(gone.end_reason).toLowerCase()}` : ''}.`),
+      clear(foot, h('div', { class: 'row apart note' }, h('span', null, `The call is over${gone.end_reason ? `. ${endOf(gone.end_reason)}` : ''}.`),
         button('Open the call', { small: true, onclick: async () => {
           const { ok, result: id } = await attempt(async () => gone.id ?? stream.idOf(gone.call_sid));
           if (ok) navigate(id ? `/calls/${id}` : '/calls');

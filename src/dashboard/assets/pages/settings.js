@@ -16,7 +16,7 @@ export default async function page(view, { query, signal }) {
   };
   const first = tabs[query.get('tab')] ? query.get('tab') : 'business';
   view.append(head('Settings', { under: 'A change holds from the next call on; nobody on the line notices.' }),
-    h('div', { class: 'filters' }, segments('Settings of', [['business', 'The business'], ['server', 'The server']], first, choose)), place);
+    h('div', { class: 'filters' }, segments('Settings of', [['business', 'The business'], ['server', 'Technical']], first, choose)), place);
   choose(first);
 }
 
@@ -27,7 +27,11 @@ function repeat(items, draw, blank, addLabel) {
   const list = h('div', { class: 'repeat' });
   const add = (item) => {
     const row = h('div', { class: 'repeat-row' }, draw(item));
-    row.append(iconButton('Remove', 'close', { small: true, onclick: () => row.remove() }));
+    row.append(iconButton('Remove', 'close', { small: true, onclick: () => {
+      const next = row.nextElementSibling ?? row.previousElementSibling;
+      row.remove();
+      (next?.querySelector('input') ?? node.lastChild.firstChild).focus();
+    } }));
     list.append(row);
     return row;
   };
@@ -69,7 +73,7 @@ function editor(profile, etag) {
   const rules = h('div', { class: 'fields' },
     field('Shortest notice, minutes', input('lead_minutes', { type: 'number', min: 0, value: profile.lead_minutes ?? 0 })), field('Bookable days ahead', input('horizon_days', { type: 'number', min: 1, value: profile.horizon_days ?? 60 })),
     field('Minutes between appointments', input('buffer_minutes', { type: 'number', min: 0, value: profile.buffer_minutes ?? 0 })));
-  const section = (title, content) => h('fieldset', null, h('legend', null, title), content);
+  const section = (title, content) => h('fieldset', null, h('legend', null, h('h2', null, title)), content);
   const node = form([
     section('Business', plainFields), section('Opening hours', hours), section('Services', services), section('People', staff), section('Closed on', closures), section('How it speaks', voice), section('Policies', policies), section('Booking', rules),
   ], async (v) => {
@@ -105,7 +109,7 @@ function lock(node) {
   for (const control of node.querySelectorAll('input, select, textarea, button')) control.disabled = true;
 }
 
-const SECTIONS = { call: 'Calls', stt: 'Hearing', tts: 'Speaking', llm: 'Thinking', twilio: 'Telephone', server: 'Server', limits: 'Limits', jobs: 'Jobs', retention: 'Retention', recording: 'Recording' };
+const SECTIONS = { call: 'Calls', stt: 'Listening', tts: 'Speaking', llm: 'Thinking', twilio: 'Telephone', server: 'Server', limits: 'Limits', jobs: 'Background work', retention: 'Retention', recording: 'Recording' };
 
 const shown = (value) => (Array.isArray(value) ? value.join(', ') : value ?? '');
 
@@ -133,17 +137,17 @@ const settingsPage = (place, signal) => fillFrom(place, () => getTagged('/api/se
     settingsPage(place, signal);
   };
   const control = (e) => {
-    const label = plain(e.name.slice(e.name.indexOf('.') + 1));
+    const label = plain(e.name.slice(e.name.indexOf('.') + 1)).replace(/ ms$/, ', ms').replace(/ s$/, ', s');
     const node = e.kind === 'switch' ? select(e.name, [['true', 'On'], ['false', 'Off']], { value: String(e.value) })
       : input(e.name, { type: e.kind === 'number' || e.kind === 'decimal' ? 'number' : 'text', step: e.kind === 'number' ? 1 : 'any', value: shown(e.value) });
-    const place = field(label, node, { hint: e.meaning });
+    const place = field(label, node, { hint: e.meaning.replaceAll('`', '') });
     if (e.source === 'staff') {
       place.append(h('div', { class: 'row small muted' }, `Changed here; the configuration says ${e.kind === 'switch' ? (e.configured ? 'on' : 'off') : shown(e.configured) || 'nothing'}.`,
         may('admin') && button('Give back', { small: true, tone: 'quiet', onclick: () => attempt(() => send({ [e.name]: null })) })));
     }
     return place;
   };
-  const node = form([...groups].map(([name, list]) => h('fieldset', null, h('legend', null, SECTIONS[name] ?? plain(name)), h('div', { class: 'fields' }, list.map(control)))), async (values) => {
+  const node = form([...groups].map(([name, list]) => h('fieldset', null, h('legend', null, h('h2', null, SECTIONS[name] ?? plain(name))), h('div', { class: 'fields' }, list.map(control)))), async (values) => {
     const changed = {};
     for (const [name, text] of Object.entries(values)) {
       const entry = known.get(name);
@@ -155,5 +159,5 @@ const settingsPage = (place, signal) => fillFrom(place, () => getTagged('/api/se
   }, { label: 'Save the settings' });
   node.classList.add('sectioned');
   if (!may('admin')) lock(node);
-  return card(null, node);
+  return card(null, h('div', { class: 'stack' }, h('p', { class: 'note' }, 'For whoever runs the server. Times in ms are thousandths of a second.'), node));
 }, { signal, lines: 10 });

@@ -3,7 +3,7 @@
 import { signIn } from '../api.js';
 import { clear, field, form, h, input } from '../ui.js';
 
-export default function page(root, done) {
+export default function page(root, done, expired) {
   document.title = 'Sign in · Front desk';
   const assets = new URL('..', import.meta.url).pathname;
   const fields = [
@@ -17,7 +17,7 @@ export default function page(root, done) {
   clear(root, h('main', { class: 'sign-in', id: 'main' },
     h('div', { class: 'card' }, h('div', { class: 'inside stack' },
       h('div', { class: 'row' }, h('img', { src: `${assets}icon.svg`, alt: '', width: 36, height: 36 }), h('h1', null, 'Front desk')),
-      h('p', { class: 'muted' }, 'Sign in to see the calls, the calendar and the messages.'), body,
-      h('p', { class: 'muted small' }, 'No account yet? An administrator makes one, here or with ', h('code', { class: 'mono' }, 'frontdesk users create'), '.')))));
+      expired ? h('p', { class: 'note warn', role: 'status' }, 'You have been signed out. Sign in to go on where you were.') : h('p', { class: 'muted' }, 'Sign in to see the calls, the calendar and the messages.'), body,
+      h('p', { class: 'muted small' }, 'No account yet, or no password any more? Whoever looks after the front desk can give you one.')))));
   body.elements.name.focus();
 }

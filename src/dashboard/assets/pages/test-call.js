@@ -46,6 +46,7 @@ export default async function page(view, { signal }) {
       phone.muted = !phone.muted;
       mute.setAttribute('aria-pressed', String(phone.muted));
     } }, 'mute');
+    // The numbers are for eyes only; a screen reader would read them for ever.
     const meter = (name, label) => h('div', { class: `meter ${name}` }, h('span', { class: 'small muted' }, label), h('div', { role: 'presentation' }, meters[name]));
     clear(place, h('section', { class: 'card' }, h('div', { class: 'inside dial' }, face, h('p', { role: 'status' }, h('b', null, 'In the call'), ' ', time),
       meter('caller', 'You'), meter('bot', 'Receptionist'),
@@ -82,5 +83,5 @@ export default async function page(view, { signal }) {
     else talk.append(line);
   }, signal);
   signal.addEventListener('abort', () => phone?.hangUp());
-  idle('The call runs through the same stream as a telephone call and is listed with the others.');
+  idle('The receptionist answers as on the telephone and may book appointments. The call is listed with the others.');
 }

@@ -9,6 +9,7 @@ use super::reader::AnswerReader;
 use super::request::{self, Mode};
 use super::rules;
 use crate::config::llm::{HostConfig, LlmConfig};
+use crate::provider::http::tls_code;
 use crate::provider::llm::{ChatDelta, ChatModel, ChatRequest, ChatStream, Completion, JsonShape, gather};
 use crate::provider::{ProviderError, ProviderErrorKind};
 use actix_http::error::{ParseError, PayloadError};
@@ -125,12 +126,12 @@ impl OpenAiModel {
                 Err(refused("invalid_messages"))
             }
         };
-        let head_limit = match mode {
-            Mode::Stream => endpoint.limits.first_byte,
-            Mode::Whole { .. } => WHOLE,
+        let (head_limit, accept) = match mode {
+            Mode::Stream => (endpoint.limits.first_byte, "text/event-stream"),
+            Mode::Whole { .. } => (WHOLE, "application/json"),
         };
         Box::pin(async move {
-            let body = endpoint.send(body?, head_limit).await?;
+            let body = endpoint.send(body?, head_limit, accept).await?;
             let reading = Reading {
                 body: Some(body),
                 reader: AnswerReader::new(rand::random()),
@@ -177,12 +178,17 @@ impl ChatModel for OpenAiModel {
 }
 
 impl Endpoint {
-    async fn send(&self, body: Vec<u8>, head_limit: Duration) -> Result<Body, ProviderError> {
+    async fn send(
+        &self,
+        body: Vec<u8>,
+        head_limit: Duration,
+        accept: &'static str,
+    ) -> Result<Body, ProviderError> {
         let mut request = self
             .client
             .post(&self.chat)
             .timeout(head_limit)
-            .insert_header((ACCEPT, HeaderValue::from_static("text/event-stream")))
+            .insert_header((ACCEPT, HeaderValue::from_static(accept)))
             .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
         if let Some(authorization) = self.authorization.clone()? {
             request = request.insert_header((AUTHORIZATION, authorization));
@@ -356,6 +362,7 @@ fn not_sent(error: &SendRequestError) -> ProviderError {
             ConnectError::SslIsNotSupported => (Unreachable, "no_tls"),
             // A pooled connection that the host closed just now.
             ConnectError::Disconnected => (Closed, "closed_before_head"),
+            ConnectError::Io(error) => (Unreachable, tls_code(error).unwrap_or("connect_failed")),
             _ => (Unreachable, "connect_failed"),
         },
         SendRequestError::Timeout => (Timeout, "first_byte_timeout"),

@@ -3,6 +3,7 @@
 use super::refusal::Refusal;
 use super::wire::{self, VENDOR};
 use crate::config::stt::SttConfig;
+use crate::provider::http::tls_code;
 use crate::provider::stt::{SttMessage, SttReceiver, SttSender, SttVendor};
 use crate::provider::{ProviderError, ProviderErrorKind};
 use actix_codec::Framed;
@@ -101,6 +102,9 @@ fn failed(error: WsClientError) -> ProviderError {
         WsClientError::SendRequest(SendRequestError::Connect(
             ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved,
         )) => unreachable("unresolved"),
+        WsClientError::SendRequest(SendRequestError::Connect(ConnectError::Io(error))) => {
+            unreachable(tls_code(&error).unwrap_or("unreachable"))
+        }
         WsClientError::SendRequest(SendRequestError::Send(_) | SendRequestError::Response(_)) => {
             ProviderError::new(VENDOR, ProviderErrorKind::Closed, "handshake_broken")
         }

@@ -35,7 +35,7 @@ fn voice(config: TtsConfig) -> ElevenLabsVoice {
             if samples.is_empty() { vec![0xEE] } else { samples.chunks(2).map(|s| s[0]).collect() }
         })
     });
-    let clients = http::build(None, Duration::from_secs(1)).unwrap();
+    let clients = http::build(&http::VendorTls::new(None).unwrap(), Duration::from_secs(1));
     ElevenLabsVoice::new(Rc::new(config), clients.http, pcm)
 }
 

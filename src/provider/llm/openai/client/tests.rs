@@ -389,8 +389,9 @@ async fn a_summary_is_one_json_body_from_the_summary_model() {
     let completion = server.model().with_summary_model("gpt-mini").complete(&request()).await.unwrap();
     let usage = Some(Usage { input_tokens: 52, output_tokens: 11 });
     assert_eq!(completion, Completion { text: "Good evening.".into(), usage });
-    let sent = server.seen.requests.lock().unwrap()[0].body.clone();
+    let Request { accept, body: sent, .. } = server.seen.requests.lock().unwrap()[0].clone();
     assert_eq!((&sent["model"], sent.get("stream")), (&json!("gpt-mini"), None));
+    assert_eq!(accept.as_deref(), Some("application/json"));
 }
 
 #[actix::test]

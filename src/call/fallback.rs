@@ -1,4 +1,5 @@
-//! Where a second voice takes up a sentence that the first one broke off.
+//! Where a sentence that broke off is taken up again: by a second voice after the first one's failure, or by a voice that
+//! was started again. One rule for both (`decisions.md`, "TTS cut mid-sentence").
 
 /// A sentence of which less was sent is spoken again from its start, ms.
 const FROM_THE_START_BELOW_MS: u64 = 1_000;
@@ -7,8 +8,9 @@ const FROM_THE_START_BELOW_MS: u64 = 1_000;
 const CHARS_PER_SECOND: u64 = 15;
 
 /// Where to go on, as a byte offset into `text`, after `sent_ms` ms of it were sent: the start of the clause in
-/// which it broke off. A clause that was sent in part is spoken again, since half of it cannot be understood.
-pub(super) fn resume_at(text: &str, sent_ms: u64) -> usize {
+/// which it broke off. A clause that was sent in part is spoken again, since half of it cannot be understood, and none
+/// of its words may be lost.
+pub fn resume_at(text: &str, sent_ms: u64) -> usize {
     if sent_ms < FROM_THE_START_BELOW_MS {
         return 0;
     }
@@ -24,7 +26,7 @@ pub(super) fn resume_at(text: &str, sent_ms: u64) -> usize {
 }
 
 /// Whether there is anything in `text` that a voice could say.
-pub(super) fn is_speakable(text: &str) -> bool {
+pub fn is_speakable(text: &str) -> bool {
     text.chars().any(char::is_alphanumeric)
 }
 

@@ -1,0 +1,15 @@
+DROP TRIGGER activity_days_insert;
+DROP TRIGGER activity_days_update;
+DROP TRIGGER activity_days_delete;
+DROP TRIGGER latencies_days_insert;
+DROP TRIGGER latencies_days_update;
+DROP TRIGGER latencies_days_delete;
+UPDATE calls SET summary_state = 'pending' WHERE summary_state = 'failed';
+DROP INDEX jobs_by_owner;
+DROP INDEX appointment_slots_held;
+DROP INDEX appointments_by_status;
+DROP INDEX messages_done_by_kind;
+DROP INDEX messages_open_by_kind;
+DROP INDEX messages_by_kind;
+DROP TABLE spend;
+DROP TABLE activity_days;
