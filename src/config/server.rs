@@ -28,7 +28,7 @@ settings! {
         /// How often these two files are looked at for changes, ms; SIGHUP does it at once.
         tls_check_ms: u64 = 30_000, check within(100, 86_400_000);
         /// With many streams, how long a worker thread gathers frames before it handles them together, µs; 0: never.
-        round_us: u64 = 1_000, check within(0, 5_000);
+        round_us: u64 = 2_000, check within(0, 5_000);
         /// Live calls at once, for the whole process; more hear a busy message.
         max_calls: usize = 500, check within(1, 100_000);
         /// Kernel limit on unacknowledged bytes of a stalled stream, ms.

@@ -4,7 +4,7 @@
 //! five thousand times a second, and the waking costs more than the frames. Two things keep that cheap; neither
 //! happens on a thread with few streams:
 //!
-//! - A thread with many streams rests for what is left of a millisecond, as network cards moderate their interrupts,
+//! - A thread with many streams rests for what is left of two milliseconds, as network cards moderate their interrupts,
 //!   and then takes all that came. It rests only when everything that was ready has been done; a busy thread never does.
 //! - A connection is left unread for as long as its call says that nothing hinges on the next frames ([`Gate`]). They
 //!   wait in the socket's buffer meanwhile and are then read together.
