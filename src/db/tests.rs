@@ -1,5 +1,5 @@
-//! The writer, the calls and the customers, on SQLite, and on PostgreSQL too where `TEST_POSTGRES_URL` names a server
-//! on which databases may be made.
+//! The writer, the calls and the customers, on SQLite and on PostgreSQL: `TEST_POSTGRES_URL` names a server on which
+//! databases may be made, or is `none`.
 
 mod access;
 mod calls;

@@ -10,6 +10,9 @@ use diesel::{Connection, PgConnection};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+#[path = "../../../tests/it/support/postgres.rs"]
+mod postgres;
+
 /// A database of a test's own, removed with the value.
 pub(crate) struct TestDb {
     pub(crate) config: DatabaseConfig,
@@ -28,10 +31,10 @@ impl TestDb {
         Self { config: DatabaseConfig { url, spool, ..DatabaseConfig::default() }, folder, postgres: None }
     }
 
-    /// One of each kind that can be had.
+    /// One on SQLite, and one on PostgreSQL unless that is to be left out.
     pub(crate) fn each() -> Vec<Self> {
         let mut all = vec![Self::sqlite()];
-        if let Ok(server) = std::env::var("TEST_POSTGRES_URL") {
+        if let Some(server) = postgres::server() {
             let name = unique();
             PgConnection::establish(&server)
                 .unwrap()

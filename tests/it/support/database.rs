@@ -1,5 +1,5 @@
 //! Which database a test runs on. What is to hold on both is a plain function and named in `on_both!`, which makes two
-//! tests of it; the one on PostgreSQL passes unseen where `TEST_POSTGRES_URL` names no server.
+//! tests of it; the one on PostgreSQL fails where `TEST_POSTGRES_URL` does not say which server, or that there is none.
 
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, PgConnection};
@@ -32,9 +32,9 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
-/// Has this thread's test run on PostgreSQL; false if there is no server.
+/// Has this thread's test run on PostgreSQL; false if that is to be left out.
 pub fn use_postgres() -> bool {
-    let server = std::env::var("TEST_POSTGRES_URL").ok();
+    let server = super::postgres::server();
     SERVER.with(|cell| cell.replace(server.clone()));
     server.is_some()
 }

@@ -1,6 +1,7 @@
 //! What every whole-call test needs: a stack of its own on free ports with a fresh database, and words to ask it with.
 
 pub mod database;
+mod postgres;
 pub mod process;
 
 use database::TestDatabase;
@@ -79,7 +80,7 @@ impl Desk {
         Self { stack: Some(stack), folder, database, _own: own }
     }
 
-    /// One on SQLite, and one on PostgreSQL where `TEST_POSTGRES_URL` names a server.
+    /// One on SQLite, and one on PostgreSQL unless that is to be left out.
     pub async fn each(profile: &BusinessProfile, change: impl Fn(&mut Config)) -> Vec<Self> {
         let mut all = vec![Self::with(profile.clone(), VendorsConfig::default(), &change).await];
         if database::use_postgres() {
