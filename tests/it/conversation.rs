@@ -4,6 +4,8 @@ use crate::support::database::on_both;
 use crate::support::{Desk, barbershop};
 use frontdesk::domain::call::{CallStatus, EndReason};
 use frontdesk::domain::turn::Speaker;
+use frontdesk::sim::caller::run_call;
+use frontdesk::sim::script::Script;
 use frontdesk::sim::vendors::VendorsConfig;
 
 on_both!(
@@ -152,8 +154,9 @@ async fn a_database_that_is_stuck_does_not_hold_the_conversation_up() {
     use frontdesk::db::AnyConnection;
     let desk = Desk::open().await;
     let db = desk.db().clone();
-    // Another process holds the write lock for longer than the first two turns take.
+    // Another process holds the write lock for as long as the caller is there.
     let (locked, wait_locked) = tokio::sync::oneshot::channel();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
     let stuck = actix_rt::spawn(async move {
         db.read(move |connection| {
             connection.batch_execute(match connection {
@@ -161,28 +164,27 @@ async fn a_database_that_is_stuck_does_not_hold_the_conversation_up() {
                 AnyConnection::Postgres(_) => "BEGIN; LOCK TABLE calls, turns, call_events IN EXCLUSIVE MODE",
             })?;
             locked.send(()).expect("the test waits");
-            std::thread::sleep(std::time::Duration::from_secs(8));
+            let _ = released.blocking_recv();
             connection.batch_execute("COMMIT")?;
             Ok(())
         })
         .await
     });
     wait_locked.await.expect("the lock is held");
-    let call = desk
-        .call(
-            r#"
-            name = "stuck database"
-            [[step]]
-            wait_for = "greeting"
-            [[step]]
-            say = "What are your opening hours?"
-            [[step]]
-            wait_for = "reply"
-            [[step]]
-            hang_up = true
-            "#,
-        )
-        .await;
+    let script = r#"
+        name = "stuck database"
+        [[step]]
+        wait_for = "greeting"
+        [[step]]
+        say = "What are your opening hours?"
+        [[step]]
+        wait_for = "reply"
+        [[step]]
+        hang_up = true
+    "#;
+    let report = run_call(&desk.stack().caller(), &Script::parse(script).expect("a script")).await;
+    release.send(()).expect("it is held to the end");
+    let call = desk.after(report).await;
     stuck.await.expect("the lock was held to its end").expect("and released");
     call.is_sound();
     assert_eq!(call.overview.end_reason, Some(EndReason::Completed));

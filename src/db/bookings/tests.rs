@@ -243,17 +243,21 @@ async fn a_booking_waits_for_a_writer_and_is_not_lost() {
     let db = test.open();
     let mut other = test.connection();
     let (locked, lock) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel();
     let writer = std::thread::spawn(move || {
         write_transaction(&mut other, |_| {
             locked.send(()).unwrap();
-            // Long enough that the booking meets the lock.
-            std::thread::sleep(Duration::from_millis(150));
+            released.recv().unwrap();
             Ok(())
         })
         .unwrap();
     });
     lock.recv().unwrap();
-    assert!(books(&db, booking("CA1", 0, 30)).await);
+    let mut booked = Box::pin(books(&db, booking("CA1", 0, 30)));
+    // As long as the other one writes it can neither succeed nor give up.
+    assert!(tokio::time::timeout(Duration::from_millis(150), &mut booked).await.is_err());
+    release.send(()).unwrap();
+    assert!(booked.await);
     writer.join().unwrap();
     db.shutdown().await;
 }

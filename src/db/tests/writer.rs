@@ -91,9 +91,12 @@ async fn what_nobody_waits_for_is_gathered_and_written_by_itself() {
             // As if calls told of them one after the other.
             tokio::task::yield_now().await;
         }
-        while db.stats().queued > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        let written = async {
+            while db.stats().queued > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), written).await.expect("all is written");
         let stats = db.stats();
         assert_eq!((stats.batches, stats.written), (1, 50));
         assert_eq!(codes(&db).await.len(), 50);

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::time::Instant;
 
 use super::fake::{Bot, Fake, TOKEN};
 use super::report::{EndCause, StreamEnd};
@@ -293,16 +294,18 @@ async fn the_rest_api_takes_a_call_elsewhere_in_the_middle_of_its_stream() {
         crate::sim::vendors::Vendors::start(crate::sim::vendors::VendorsConfig::immediate(), None).unwrap();
     let fake = Fake::start(&documents(TALK, HANG_UP), Bot::default());
     let calls = vendors.calls.clone();
+    let seen = Arc::clone(&fake.seen);
     let updater = actix_web::rt::spawn(async move {
-        loop {
+        // Half a second of the caller's audio has come.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while seen.lock().unwrap().messages.iter().filter(|message| message["event"] == "media").count() < 25
+        {
+            assert!(Instant::now() < deadline, "no audio comes");
             tokio::time::sleep(Duration::from_millis(20)).await;
-            if let Some(call) = calls.all().first() {
-                tokio::time::sleep(Duration::from_millis(1_000)).await;
-                let twiml = "<Response><Say>Moved on</Say></Response>".to_owned();
-                calls.apply(&call.sid, &crate::sim::vendors::twilio_calls::CallUpdate::Twiml { twiml });
-                return;
-            }
         }
+        let call = calls.all().into_iter().next().unwrap();
+        let twiml = "<Response><Say>Moved on</Say></Response>".to_owned();
+        calls.apply(&call.sid, &crate::sim::vendors::twilio_calls::CallUpdate::Twiml { twiml });
     });
     let url = vendors.twilio_url.clone();
     let report = call_with(&fake, "[[step]]\nexpect_end = \"hangup\"", |config| {
