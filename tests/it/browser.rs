@@ -7,6 +7,7 @@ mod page;
 mod screens;
 mod stories;
 mod troubles;
+mod wire;
 
 use crate::support::Desk;
 use frontdesk::config::Config;

@@ -1,12 +1,15 @@
 //! A page of a browser that all tests share, each with cookies of its own, and words to ask it with.
 
+use super::wire::Wire;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use frontdesk::sim::voice::{VoiceTone, render};
 use headless_chrome::browser::tab::point::Point;
 use headless_chrome::protocol::cdp::Target::CreateTarget;
 use headless_chrome::protocol::cdp::types::Event;
-use headless_chrome::protocol::cdp::{Emulation, Input, Network, Page as Cdp, Runtime};
+use headless_chrome::protocol::cdp::{Emulation, Input, Network, Runtime};
 use headless_chrome::{Browser, LaunchOptionsBuilder, Tab};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -124,6 +127,7 @@ fn wav(audio: &[u8]) -> Vec<u8> {
 pub struct Page {
     base: String,
     tab: Arc<Tab>,
+    wire: Mutex<Wire>,
     context: String,
     complaints: Arc<Mutex<Vec<String>>>,
     shared: Arc<Shared>,
@@ -183,16 +187,21 @@ impl Page {
             kept.lock().unwrap_or_else(PoisonError::into_inner).extend(complaint(event));
         }))
         .unwrap();
-        let page = Self { base: base.to_owned(), tab, context, complaints, shared };
+        let wire = Wire::open(&shared.browser.get_ws_url(), tab.get_target_id(), PATIENCE);
+        let page = Self { base: base.to_owned(), tab, wire: Mutex::new(wire), context, complaints, shared };
         page.look(&DESK[0]);
         page
     }
 
     /// Goes to a page of the dashboard, as by typing its address.
     pub fn go(&self, path: &str) -> &Self {
-        self.tab.navigate_to(&format!("{}{path}", self.base)).unwrap();
-        self.tab.wait_until_navigated().unwrap();
-        self
+        let address = format!("{}{path}", self.base);
+        let answers = self.call(&[
+            ("Runtime.evaluate", json!({ "expression": "window.isLeft = true" })),
+            ("Page.navigate", json!({ "url": address })),
+        ]);
+        assert!(answers[1].get("errorText").is_none(), "{address}: {answers:?}");
+        self.wait("the document", "!window.isLeft && document.readyState === 'complete'")
     }
 
     /// Signs in and waits for the frame.
@@ -228,6 +237,18 @@ impl Page {
     pub fn key(&self, key: &str) -> &Self {
         self.tab.press_key(key).unwrap();
         self
+    }
+
+    /// Presses Tab, so many times.
+    pub fn tab_on(&self, times: usize) {
+        let press = |kind: &str| {
+            let key = json!({
+                "type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9, "nativeVirtualKeyCode": 9,
+            });
+            ("Input.dispatchKeyEvent", key)
+        };
+        let presses: Vec<_> = (0..times).flat_map(|_| [press("rawKeyDown"), press("keyUp")]).collect();
+        self.call(&presses);
     }
 
     /// Drags with the mouse.
@@ -307,12 +328,21 @@ impl Page {
         let wrapped = format!(
             "(async () => {{ {statements} }})().then(v => JSON.stringify([v ?? null]), e => JSON.stringify(String(e)))"
         );
-        let answer = self.tab.evaluate(&wrapped, true).map_err(|error| error.to_string())?;
-        let text = answer.value.as_ref().and_then(Value::as_str).ok_or("no text")?;
+        let question = json!({ "expression": wrapped, "awaitPromise": true, "returnByValue": true });
+        let answer = self.ask(&[("Runtime.evaluate", question)])?.remove(0);
+        let text = answer["result"]["value"].as_str().ok_or("no text")?;
         match serde_json::from_str(text).map_err(|error| error.to_string())? {
             Value::Array(mut one) => Ok(one.pop().unwrap_or_default()),
             why => Err(why.to_string()),
         }
+    }
+
+    fn ask(&self, questions: &[(&str, Value)]) -> Result<Vec<Value>, String> {
+        self.wire.lock().unwrap_or_else(PoisonError::into_inner).ask(questions)
+    }
+
+    fn call(&self, questions: &[(&str, Value)]) -> Vec<Value> {
+        self.ask(questions).unwrap_or_else(|why| panic!("{questions:?}: {why}"))
     }
 
     /// Asks the API as the page does, signed in.
@@ -353,33 +383,17 @@ impl Page {
 
     /// Changes the window and the preferred colours.
     pub fn look(&self, look: &Look) -> &Self {
-        self.size(look, look.height);
         let value = if look.dark { "dark" } else { "light" };
-        let features =
-            vec![Emulation::MediaFeature { name: "prefers-color-scheme".into(), value: value.into() }];
-        self.tab.call_method(Emulation::SetEmulatedMedia { media: None, features: Some(features) }).unwrap();
+        let features = json!([{ "name": "prefers-color-scheme", "value": value }]);
+        self.call(&[
+            size(look, look.height),
+            ("Emulation.setEmulatedMedia", json!({ "features": features })),
+        ]);
         self
     }
 
     fn size(&self, look: &Look, height: u32) {
-        self.tab
-            .call_method(Emulation::SetDeviceMetricsOverride {
-                width: look.width,
-                height,
-                device_scale_factor: 1.0,
-                mobile: look.phone,
-                scale: None,
-                screen_width: None,
-                screen_height: None,
-                position_x: None,
-                position_y: None,
-                dont_set_visible_size: None,
-                screen_orientation: None,
-                viewport: None,
-                display_feature: None,
-                device_posture: None,
-            })
-            .unwrap();
+        self.call(&[size(look, height)]);
     }
 
     /// Keeps a picture of all of the page, in a window as long as it needs.
@@ -404,8 +418,8 @@ impl Page {
     pub fn shoot(&self, name: &str) -> &Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
         std::fs::create_dir_all(&folder).unwrap();
-        let picture =
-            self.tab.capture_screenshot(Cdp::CaptureScreenshotFormatOption::Png, None, None, true).unwrap();
+        let picture = self.call(&[("Page.captureScreenshot", json!({ "format": "png" }))]).remove(0);
+        let picture = BASE64_STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
         assert!(picture.len() > 2_000, "the picture {name} is empty");
         std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
         self
@@ -427,6 +441,11 @@ impl Page {
         complaints.retain(|complaint| !expected(complaint));
         assert!(complaints.is_empty(), "the page complains: {complaints:#?}");
     }
+}
+
+fn size(look: &Look, height: u32) -> (&'static str, Value) {
+    let size = json!({ "width": look.width, "height": height, "deviceScaleFactor": 1, "mobile": look.phone });
+    ("Emulation.setDeviceMetricsOverride", size)
 }
 
 /// What of an event is a complaint.
