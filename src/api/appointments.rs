@@ -2,9 +2,9 @@
 
 use super::access::{Access, Act, Read};
 use super::body::Json;
-use super::calls::next;
 use super::common::{
-    Clock, Shared, given, id_of, page_of, parse_date, parse_start, parse_time, staff_of, text_of, word_of,
+    Clock, Shared, given, id_of, page_of, paged, parse_date, parse_start, parse_time, staff_of, text_of,
+    word_of,
 };
 use super::page::{Items, Page, etagged};
 use super::problem::{ApiResult, Problem};
@@ -313,9 +313,8 @@ async fn list(
     };
     let page = page_of(&page, filter.kind())?;
     let listed = services.db.list_appointments(filter, page).await?;
-    let next_cursor = next(listed.next);
     let items = bodies(&services, listed.items).await?;
-    Ok(etagged(&request, &Items { items, next_cursor }))
+    Ok(paged(&request, items, listed.next))
 }
 
 /// Make an appointment.

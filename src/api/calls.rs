@@ -1,10 +1,10 @@
 //! `/api/calls`: what was said, and what came of it.
 
 use super::access::{Access, Read};
-use super::common::{Clock, Shared, id_of, page_of, phone_of, word_of, words_of};
+use super::common::{Clock, Shared, id_of, page_of, paged, phone_of, word_of, words_of};
 use super::page::{Items, Page, etagged};
 use super::problem::{ApiResult, Problem};
-use crate::db::{CallFilter, CallFlag, CallOverview, Cursor, ListKind, Listed, Page as DbPage};
+use crate::db::{CallFilter, CallFlag, CallOverview, ListKind, Listed, Page as DbPage};
 use crate::domain::call::{CallKind, CallStatus, Direction, EndReason, SummaryState};
 use crate::domain::ids::CallSid;
 use crate::domain::phone::CallerId;
@@ -245,10 +245,6 @@ fn body(clock: &Clock, call: CallOverview, customer_name: Option<String>) -> Cal
     }
 }
 
-pub(super) fn next(cursor: Option<Cursor>) -> Option<String> {
-    cursor.map(Cursor::encode)
-}
-
 /// A call by our id or by Twilio's.
 pub(super) async fn find(services: &Services, id: &str) -> Result<CallOverview, Problem> {
     let call = match id.parse::<i64>() {
@@ -280,9 +276,8 @@ async fn list(
     let filter = filter.read(&services)?;
     let page = page_of(&page, filter.kind())?;
     let listed = services.db.list_calls(filter, page).await?;
-    let next_cursor = next(listed.next);
     let items = bodies(&services, listed.items).await?;
-    Ok(etagged(&request, &Items { items, next_cursor }))
+    Ok(paged(&request, items, listed.next))
 }
 
 /// A call, with what was said.
@@ -355,7 +350,7 @@ async fn turns_of(
             latency: turn.latency,
         })
         .collect();
-    Ok(etagged(&request, &Items { items, next_cursor: next(cursor) }))
+    Ok(paged(&request, items, cursor))
 }
 
 /// The audit trail of a call, in order.
@@ -389,5 +384,5 @@ async fn events_of(
             detail: stored.event.detail,
         })
         .collect();
-    Ok(etagged(&request, &Items { items, next_cursor: next(cursor) }))
+    Ok(paged(&request, items, cursor))
 }

@@ -1,6 +1,6 @@
 //! What the business's resources share: its clock, and the reading of what people send.
 
-use super::page::Page;
+use super::page::{Items, Page, etagged};
 use super::problem::Problem;
 use crate::booking::availability::instant;
 use crate::booking::dates::{plus_days, region_of};
@@ -9,10 +9,10 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::profile::{BusinessProfile, MinuteOfDay};
 use crate::domain::time::UnixMillis;
 use crate::session::services::Services;
-use actix_web::web;
+use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::civil::{Date, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::rc::Rc;
 
 /// What the routes of one worker thread share.
@@ -196,6 +196,20 @@ pub(super) fn page_of(page: &Page, kind: ListKind) -> Result<DbPage, Problem> {
     let cursor = page.cursor.as_deref().map(|text| Cursor::decode(kind, text)).transpose();
     let cursor = cursor.map_err(|error| Problem::invalid("cursor", error.to_string()))?;
     Ok(DbPage::new(page.limit, cursor))
+}
+
+/// Where a list goes on, as the reader is told.
+pub(super) fn next(cursor: Option<Cursor>) -> Option<String> {
+    cursor.map(Cursor::encode)
+}
+
+/// A part of a list, for a reader who may have it already.
+pub(super) fn paged<T: Serialize>(
+    request: &HttpRequest,
+    items: Vec<T>,
+    cursor: Option<Cursor>,
+) -> HttpResponse {
+    etagged(request, &Items { items, next_cursor: next(cursor) })
 }
 
 /// A field that may be left out, or given as `null`: serde takes both for the same.

@@ -2,8 +2,7 @@
 
 use super::access::{Access, Act, Read};
 use super::body::Json;
-use super::calls::next;
-use super::common::{Clock, Shared, given, page_of, phone_of, text_of, words_of};
+use super::common::{Clock, Shared, given, page_of, paged, phone_of, text_of, words_of};
 use super::page::{Items, Page, etagged};
 use super::problem::{ApiResult, FieldError, Problem};
 use crate::db::{CustomerChange, CustomerDetail, CustomerOutcome, ListKind};
@@ -193,7 +192,7 @@ async fn list(
         }
     };
     let items: Vec<CustomerBody> = items.into_iter().map(|detail| body(&clock, detail)).collect();
-    Ok(etagged(&request, &Items { items, next_cursor: next(cursor) }))
+    Ok(paged(&request, items, cursor))
 }
 
 /// Make a customer.

@@ -2,9 +2,8 @@
 
 use super::access::{Access, Act, Read};
 use super::body::Json;
-use super::calls::next;
-use super::common::{Clock, Shared, page_of, word_of};
-use super::page::{Items, Page, etagged};
+use super::common::{Clock, Shared, page_of, paged, word_of};
+use super::page::{Items, Page};
 use super::problem::{ApiResult, Problem};
 use crate::db::{ListKind, MessageDetail, MessageFilter, MessageState};
 use crate::domain::call::MessageKind;
@@ -124,9 +123,8 @@ async fn list(
     let kind = word_of("kind", filter.kind.as_deref(), MessageKind::from_word, &kinds)?;
     let page = page_of(&page, ListKind::Messages)?;
     let listed = services.db.list_messages(MessageFilter { state, kind }, page).await?;
-    let next_cursor = next(listed.next);
     let items = bodies(&services, listed.items).await?;
-    Ok(etagged(&request, &Items { items, next_cursor }))
+    Ok(paged(&request, items, listed.next))
 }
 
 /// Mark a message as dealt with, or as open again.

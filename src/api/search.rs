@@ -1,8 +1,8 @@
 //! `/api/search`: calls and customers by words.
 
 use super::access::{Access, Read};
-use super::calls::{self, CallBody, next};
-use super::common::{Clock, Shared, page_of, word_of, words_of};
+use super::calls::{self, CallBody};
+use super::common::{Clock, Shared, next, page_of, word_of, words_of};
 use super::customers::{self, CustomerBody};
 use super::page::{Items, Page, items};
 use super::problem::{ApiResult, Problem};

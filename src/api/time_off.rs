@@ -2,9 +2,8 @@
 
 use super::access::{Access, Act, Read};
 use super::body::Json;
-use super::calls::next;
-use super::common::{Clock, Shared, instant_of, page_of, parse_date, staff_of, text_of};
-use super::page::{Items, Page, etagged};
+use super::common::{Clock, Shared, instant_of, page_of, paged, parse_date, staff_of, text_of};
+use super::page::{Items, Page};
 use super::problem::{ApiResult, Problem};
 use crate::db::{ListKind, NewTimeOff as Wanted, TimeOff};
 use crate::observe::clock::unix_now;
@@ -121,7 +120,7 @@ async fn list(
     let page = page_of(&page, ListKind::TimeOff)?;
     let listed = services.db.list_time_off(from, to, page).await?;
     let items: Vec<TimeOffBody> = listed.items.into_iter().map(|row| body(&clock, row)).collect();
-    Ok(etagged(&request, &Items { items, next_cursor: next(listed.next) }))
+    Ok(paged(&request, items, listed.next))
 }
 
 /// Enter time off. Appointments that lie in it stay.
