@@ -3,25 +3,32 @@
 
 mod ask;
 mod callback;
+mod leasing;
+mod settling;
+mod staff;
 
 pub(super) use ask::ask_everything;
 
 use super::connect::{AnyConnection, on_either, write_transaction};
 use super::error::DbError;
 use super::handle::DbHandle;
-use super::outcomes;
-use super::schema::{calls, jobs};
-use super::usage;
+use super::schema::jobs;
 use crate::domain::ids::CallSid;
 use crate::domain::insight::Insight;
 use crate::domain::job::{JobKind, JobState};
 use crate::domain::time::UnixMillis;
 use crate::domain::usage::Used;
 use diesel::prelude::*;
+use leasing::lease;
 use serde_json::Value;
+use settling::{bury, complete, release, renew, requeue};
+use staff::{JobRow, list, remove, retry};
 
 /// Longest failure that is kept, in characters.
 const ERROR_CHARS: usize = 300;
+
+const NO_OWNER: Option<&str> = None;
+const NO_TIME: Option<i64> = None;
 
 /// A job to be queued.
 #[derive(Clone, Debug)]
@@ -178,40 +185,6 @@ pub enum Touched {
     Refused(JobState),
 }
 
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = jobs)]
-struct JobRow {
-    id: i64,
-    kind: String,
-    key: String,
-    payload: String,
-    state: String,
-    attempts: i64,
-    next_run_ms: i64,
-    lease_owner: Option<String>,
-    last_error: Option<String>,
-    created_ms: i64,
-    done_ms: Option<i64>,
-}
-
-impl JobRow {
-    fn stored(self) -> Result<StoredJob, DbError> {
-        Ok(StoredJob {
-            id: self.id,
-            kind: self.kind,
-            key: self.key,
-            payload: serde_json::from_str(&self.payload)?,
-            state: state_of(&self.state)?,
-            attempts: attempts(self.attempts),
-            next_run: UnixMillis(self.next_run_ms),
-            lease_owner: self.lease_owner,
-            last_error: self.last_error,
-            created: UnixMillis(self.created_ms),
-            done: self.done_ms.map(UnixMillis),
-        })
-    }
-}
-
 fn state_of(word: &str) -> Result<JobState, DbError> {
     JobState::from_word(word).ok_or(DbError::Word { column: "jobs.state" })
 }
@@ -273,323 +246,6 @@ pub(super) fn done_by_others(conn: &mut AnyConnection, key: &str) -> Result<(), 
         .set((jobs::state.eq(JobState::Done.as_str()), jobs::done_ms.eq(jobs::created_ms.nullable())))
         .execute(conn)?;
     Ok(())
-}
-
-/// Id, kind, key, payload and attempts of a job that is due.
-type DueRow = (i64, String, String, String, i64);
-
-/// Kinds this version can do; others are left to the version that queued them.
-fn kinds() -> Vec<&'static str> {
-    JobKind::ALL.iter().map(|kind| kind.as_str()).collect()
-}
-
-/// Jobs that can be done anywhere, or at a place.
-macro_rules! here {
-    ($place:expr) => {
-        jobs::place.is_null().or(jobs::place.eq($place))
-    };
-}
-
-/// Jobs of one state that are due, locked: others pass over them.
-fn due(
-    conn: &mut AnyConnection,
-    state: JobState,
-    place: Option<&str>,
-    now: UnixMillis,
-    limit: i64,
-) -> Result<Vec<DueRow>, DbError> {
-    macro_rules! query {
-        () => {
-            jobs::table
-                .filter(jobs::state.eq(state.as_str()))
-                .filter(jobs::next_run_ms.le(now.0))
-                .filter(jobs::kind.eq_any(kinds()))
-                .filter(here!(place))
-                .order((jobs::next_run_ms.asc(), jobs::id.asc()))
-                .limit(limit)
-                .select((jobs::id, jobs::kind, jobs::key, jobs::payload, jobs::attempts))
-        };
-    }
-    Ok(match conn {
-        AnyConnection::Sqlite(c) => query!().load(c)?,
-        AnyConnection::Postgres(c) => query!().for_update().skip_locked().load(c)?,
-    })
-}
-
-fn next_due(conn: &mut AnyConnection, place: Option<&str>) -> Result<Option<UnixMillis>, DbError> {
-    let mut next = None;
-    for state in [JobState::Queued, JobState::Leased] {
-        let query = jobs::table
-            .filter(jobs::state.eq(state.as_str()))
-            .filter(jobs::kind.eq_any(kinds()))
-            .filter(here!(place))
-            .order(jobs::next_run_ms.asc())
-            .select(jobs::next_run_ms)
-            .limit(1);
-        let found: Option<i64> = on_either!(conn, c => query.get_result(c).optional())?;
-        next = match (next, found) {
-            (Some(a), Some(b)) => Some(i64::min(a, b)),
-            (a, b) => a.or(b),
-        };
-    }
-    Ok(next.map(UnixMillis))
-}
-
-pub(super) fn lease(
-    conn: &mut AnyConnection,
-    owner: &str,
-    place: Option<&str>,
-    limit: u32,
-    now: UnixMillis,
-    until: UnixMillis,
-) -> Result<LeasedJobs, DbError> {
-    // Looking costs nobody the right to write.
-    let first = next_due(conn, place)?;
-    if limit == 0 || first.is_none_or(|first| first > now) {
-        return Ok(LeasedJobs { jobs: Vec::new(), next_due: first });
-    }
-    let rows = write_transaction(conn, |conn| {
-        let limit = i64::from(limit);
-        // Those whose owner was lost have waited longest.
-        let mut rows = due(conn, JobState::Leased, place, now, limit)?;
-        let left = limit.saturating_sub(i64::try_from(rows.len()).unwrap_or(limit));
-        rows.extend(due(conn, JobState::Queued, place, now, left)?);
-        for (id, _, _, _, attempts) in &mut rows {
-            *attempts = attempts.saturating_add(1);
-            diesel::update(jobs::table.find(*id))
-                .set((
-                    jobs::state.eq(JobState::Leased.as_str()),
-                    jobs::attempts.eq(*attempts),
-                    jobs::next_run_ms.eq(until.0),
-                    jobs::lease_until_ms.eq(Some(until.0)),
-                    jobs::lease_owner.eq(Some(owner)),
-                ))
-                .execute(conn)?;
-        }
-        Ok(rows)
-    })?;
-    let next_due = next_due(conn, place)?;
-    let jobs = rows
-        .into_iter()
-        .map(|(id, kind, key, payload, attempt)| {
-            let lease = JobLease { id, attempt: attempts(attempt), owner: owner.to_owned() };
-            let kind = JobKind::from_word(&kind).ok_or(DbError::Word { column: "jobs.kind" })?;
-            // Work that needs to know what cannot be read fails for itself, and not the others with it.
-            let payload = serde_json::from_str(&payload).unwrap_or(Value::Null);
-            Ok(LeasedJob { lease, kind, key, payload })
-        })
-        .collect::<Result<_, DbError>>()?;
-    Ok(LeasedJobs { jobs, next_due })
-}
-
-/// The job of a lease, if the lease is still good.
-macro_rules! held {
-    ($lease:expr) => {
-        jobs::table
-            .filter(jobs::id.eq($lease.id))
-            .filter(jobs::state.eq(JobState::Leased.as_str()))
-            .filter(jobs::attempts.eq(i64::from($lease.attempt)))
-            .filter(jobs::lease_owner.eq(Some($lease.owner.as_str())))
-    };
-}
-
-const NO_OWNER: Option<&str> = None;
-const NO_TIME: Option<i64> = None;
-
-fn end(
-    conn: &mut AnyConnection,
-    lease: &JobLease,
-    state: JobState,
-    error: Option<&str>,
-    now: UnixMillis,
-) -> Result<bool, DbError> {
-    let changed = diesel::update(held!(lease))
-        .set((
-            jobs::state.eq(state.as_str()),
-            jobs::lease_until_ms.eq(NO_TIME),
-            jobs::lease_owner.eq(NO_OWNER),
-            jobs::last_error.eq(error),
-            jobs::done_ms.eq(Some(now.0)),
-        ))
-        .execute(conn)?;
-    Ok(changed > 0)
-}
-
-fn complete(
-    conn: &mut AnyConnection,
-    lease: &JobLease,
-    effect: &JobEffect,
-    now: UnixMillis,
-) -> Result<bool, DbError> {
-    if let JobEffect::Later { at } = effect {
-        return postpone(conn, lease, *at);
-    }
-    write_transaction(conn, |conn| {
-        // Also locks the row: an attempt that began meanwhile has either taken the lease away or waits for us.
-        if !end(conn, lease, JobState::Done, None, now)? {
-            return Ok(false);
-        }
-        match effect {
-            JobEffect::Nothing | JobEffect::Later { .. } => {}
-            JobEffect::Summary { sid, text, insight, model, used } => {
-                // A call that was erased while its summary was written wants none any more.
-                let call = calls::table
-                    .filter(calls::call_sid.eq(sid.as_str()))
-                    .filter(calls::summary_state.eq("pending"));
-                let changed = diesel::update(call)
-                    .set((calls::summary.eq(Some(text.as_str())), calls::summary_state.eq("done")))
-                    .execute(conn)?;
-                if changed > 0 {
-                    outcomes::put(conn, sid, insight.as_ref(), model, now)?;
-                    usage::add(conn, sid, now, used)?;
-                }
-            }
-            JobEffect::CallBack { sid, text, quotes } => callback::put(conn, sid, text, *quotes, now)?,
-        }
-        Ok(true)
-    })
-}
-
-/// Puts a job on the dead-letter list. A summary that nobody will write any more is not pending.
-fn bury(conn: &mut AnyConnection, lease: &JobLease, error: &str, now: UnixMillis) -> Result<bool, DbError> {
-    write_transaction(conn, |conn| {
-        let buried = end(conn, lease, JobState::Dead, Some(error), now)?;
-        if buried && let Some((key, _)) = state(conn, lease.id)? {
-            change_summary(conn, &key, "pending", "failed")?;
-        }
-        Ok(buried)
-    })
-}
-
-/// Has the call of a summary's job show how the summary stands.
-fn change_summary(conn: &mut AnyConnection, key: &str, from: &str, to: &str) -> Result<(), DbError> {
-    if let Some(sid) = key.strip_prefix("summary:") {
-        let call = calls::table.filter(calls::call_sid.eq(sid)).filter(calls::summary_state.eq(from));
-        diesel::update(call).set(calls::summary_state.eq(to)).execute(conn)?;
-    }
-    Ok(())
-}
-
-fn requeue(conn: &mut AnyConnection, lease: &JobLease, at: UnixMillis, error: &str) -> Result<bool, DbError> {
-    let changed = diesel::update(held!(lease))
-        .set((
-            jobs::state.eq(JobState::Queued.as_str()),
-            jobs::next_run_ms.eq(at.0),
-            jobs::lease_until_ms.eq(NO_TIME),
-            jobs::lease_owner.eq(NO_OWNER),
-            jobs::last_error.eq(Some(error)),
-        ))
-        .execute(conn)?;
-    Ok(changed > 0)
-}
-
-/// Puts a job back as if it had not been tried.
-fn postpone(conn: &mut AnyConnection, lease: &JobLease, at: UnixMillis) -> Result<bool, DbError> {
-    let changed = diesel::update(held!(lease))
-        .set((
-            jobs::state.eq(JobState::Queued.as_str()),
-            jobs::attempts.eq(jobs::attempts - 1),
-            jobs::next_run_ms.eq(at.0),
-            jobs::lease_until_ms.eq(NO_TIME),
-            jobs::lease_owner.eq(NO_OWNER),
-        ))
-        .execute(conn)?;
-    Ok(changed > 0)
-}
-
-fn renew(conn: &mut AnyConnection, lease: &JobLease, until: UnixMillis) -> Result<bool, DbError> {
-    let changed = diesel::update(held!(lease))
-        .set((jobs::next_run_ms.eq(until.0), jobs::lease_until_ms.eq(Some(until.0))))
-        .execute(conn)?;
-    Ok(changed > 0)
-}
-
-/// Gives back what is leased, by one owner or by anybody. An attempt that was given back by its owner does not count.
-fn release(conn: &mut AnyConnection, owner: Option<&str>, now: UnixMillis) -> Result<usize, DbError> {
-    macro_rules! set {
-        ($query:expr, $attempts:expr) => {
-            diesel::update($query)
-                .set((
-                    jobs::state.eq(JobState::Queued.as_str()),
-                    jobs::next_run_ms.eq(now.0),
-                    jobs::lease_until_ms.eq(NO_TIME),
-                    jobs::lease_owner.eq(NO_OWNER),
-                    jobs::attempts.eq($attempts),
-                ))
-                .execute(conn)?
-        };
-    }
-    let leased = jobs::table.filter(jobs::state.eq(JobState::Leased.as_str()));
-    Ok(match owner {
-        Some(owner) => set!(leased.filter(jobs::lease_owner.eq(Some(owner))), jobs::attempts - 1),
-        // Whatever is leased has an owner, and few jobs have one: that is how they are found.
-        None => set!(leased.filter(jobs::lease_owner.is_not_null()), jobs::attempts),
-    })
-}
-
-/// A job's key and how it stands, kept so until the transaction ends.
-fn state(conn: &mut AnyConnection, id: i64) -> Result<Option<(String, JobState)>, DbError> {
-    let query = jobs::table.find(id).select((jobs::key, jobs::state));
-    let row: Option<(String, String)> = match conn {
-        AnyConnection::Sqlite(c) => query.first(c).optional()?,
-        AnyConnection::Postgres(c) => query.for_update().first(c).optional()?,
-    };
-    row.map(|(key, word)| Ok((key, state_of(&word)?))).transpose()
-}
-
-fn retry(conn: &mut AnyConnection, id: i64, now: UnixMillis) -> Result<Touched, DbError> {
-    write_transaction(conn, |conn| {
-        let open = jobs::table
-            .filter(jobs::id.eq(id))
-            .filter(jobs::state.eq(JobState::Dead.as_str()).or(jobs::state.eq(JobState::Queued.as_str())));
-        let changed = diesel::update(open)
-            .set((
-                jobs::state.eq(JobState::Queued.as_str()),
-                jobs::attempts.eq(0),
-                jobs::next_run_ms.eq(now.0),
-                jobs::done_ms.eq(NO_TIME),
-            ))
-            .execute(conn)?;
-        Ok(match state(conn, id)? {
-            None => Touched::Unknown,
-            Some((key, _)) if changed > 0 => {
-                change_summary(conn, &key, "failed", "pending")?;
-                Touched::Done
-            }
-            Some((_, state)) => Touched::Refused(state),
-        })
-    })
-}
-
-fn remove(conn: &mut AnyConnection, id: i64) -> Result<Touched, DbError> {
-    write_transaction(conn, |conn| {
-        let Some((key, state)) = state(conn, id)? else { return Ok(Touched::Unknown) };
-        let idle = jobs::table.filter(jobs::id.eq(id)).filter(jobs::state.ne(JobState::Leased.as_str()));
-        if diesel::delete(idle).execute(conn)? == 0 {
-            return Ok(Touched::Refused(JobState::Leased));
-        }
-        if state != JobState::Done
-            && let Some(sid) = key.strip_prefix("summary:")
-        {
-            // Nobody will write it any more.
-            diesel::update(calls::table.filter(calls::call_sid.eq(sid)))
-                .set(calls::summary_state.eq("none"))
-                .execute(conn)?;
-        }
-        Ok(Touched::Done)
-    })
-}
-
-fn list(conn: &mut AnyConnection, query: JobQuery) -> Result<Vec<StoredJob>, DbError> {
-    let mut rows = jobs::table.select(JobRow::as_select()).order(jobs::id.desc()).into_boxed();
-    if let Some(state) = query.state {
-        rows = rows.filter(jobs::state.eq(state.as_str()));
-    }
-    if let Some(below) = query.below {
-        rows = rows.filter(jobs::id.lt(below));
-    }
-    let rows: Vec<JobRow> = rows.limit(i64::from(query.limit)).load(conn)?;
-    rows.into_iter().map(JobRow::stored).collect()
 }
 
 /// A failure in the length that is kept.

@@ -1,5 +1,7 @@
 //! The queue's questions, for a look at how the database goes about them.
 
+use super::leasing::{due, next_due};
+use super::settling::{change_summary, end};
 use super::*;
 
 /// What the runner and the staff ask of the queue, none of it changing anything: for a look at how the database goes about

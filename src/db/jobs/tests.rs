@@ -1,4 +1,5 @@
 use super::*;
+use crate::db::schema::calls;
 use crate::db::tests::{TestDb, admitted, caller_turn};
 use crate::db::{Aged, Database, Write};
 use crate::domain::call::{EndReason, Outcome};
