@@ -174,8 +174,16 @@ fn an_open_wire_module_is_found() {
 
 #[test]
 fn files_are_found_in_a_document() {
-    let text = "See `call/machine.rs`, `sim/vendors/` and `a b.rs`, any `mod.rs`; not `/voice/` nor `x`.\n```\na/b.rs\n```";
-    assert_eq!(named_files(text), ["call/machine.rs", "sim/vendors/"]);
+    let text = "See `call/machine.rs`, `sim/vendors/` and `a b.rs`, any `mod.rs`; not `/voice/` nor `x`.\n```\na/b.rs\n```\n\
+                `tests/run` and `docker/x.env`, but not `data/x.db`.";
+    assert_eq!(named_files(text), ["call/machine.rs", "sim/vendors/", "tests/run", "docker/x.env"]);
+}
+
+#[test]
+fn links_and_headings_are_found_in_a_document() {
+    let text = "# A\n## What it *does*, well\n[a](x.md), [b](#a) and [c](https://d.e/f).";
+    assert_eq!(links(text), ["x.md", "#a", "https://d.e/f"]);
+    assert_eq!(anchors(text), BTreeSet::from(["#a".to_owned(), "#what-it-does-well".to_owned()]));
 }
 
 #[test]

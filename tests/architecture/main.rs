@@ -303,16 +303,36 @@ fn check_all(rule: impl Fn(&Source) -> Vec<Violation>) -> Vec<Violation> {
     sources.iter().flat_map(rule).collect()
 }
 
-/// The files and folders of the sources that a document names between backticks, with a folder's name in them:
-/// `call/machine.rs`, `sim/vendors/`.
+/// Folders whose files are looked for whatever they are called.
+const FOLDERS: [&str; 6] = ["src/", "tests/", "docker/", "migrations/", "profiles/", "benches/"];
+
+/// The files and folders that a document names between backticks, with a folder's name in them: `call/machine.rs`,
+/// `sim/vendors/`, `tests/run`.
 fn named_files(text: &str) -> Vec<&str> {
     let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let ours = |name: &str| FOLDERS.iter().any(|folder| name.starts_with(folder));
     quoted
         .filter(|name| name.contains('/') && !name.starts_with('/'))
-        .filter(|name| name.ends_with(".rs") || name.ends_with('/'))
+        .filter(|name| name.ends_with(".rs") || name.ends_with('/') || ours(name))
         .filter(|name| name.chars().all(plain))
         .collect()
+}
+
+/// What a document's links lead to.
+fn links(text: &str) -> Vec<&str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect()
+}
+
+/// What a link to a heading says: `#the-business-profile`.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        format!("#{}", kept.collect::<String>().replace(' ', "-"))
+    };
+    headings.map(anchor).collect()
 }
 
 fn told(violations: &[Violation]) -> String {
@@ -378,6 +398,20 @@ fn every_file_that_the_documents_name_exists() {
             .filter(|file| !root.join("src").join(file).exists() && !root.join(file).exists())
             .collect();
         assert!(lost.is_empty(), "{document} names {lost:?}");
+    }
+}
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for document in ["ARCHITECTURE.md", "README.md"] {
+        let text = fs::read_to_string(root.join(document)).unwrap();
+        let here = anchors(&text);
+        let lost: Vec<&str> = links(&text)
+            .into_iter()
+            .filter(|link| !link.contains("://") && !here.contains(*link) && !root.join(link).exists())
+            .collect();
+        assert!(lost.is_empty(), "{document} leads to {lost:?}");
     }
 }
 
