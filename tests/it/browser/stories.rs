@@ -259,7 +259,8 @@ async fn a_test_call_from_the_microphone_is_heard_and_answered() {
         page.press_button("Hang up");
         page.press_button("See this call");
         page.wait("the call", "document.querySelector('.call-grid .turn.caller')");
-        let sid = page.value("return [...document.querySelectorAll('.facts dd')].map(d => d.textContent).find(t => t.startsWith('test-'))");
+        let sid = "[...document.querySelectorAll('.facts dd')].map(d => d.textContent).find(t => t.startsWith('test-'))";
+        let sid = page.wait("its facts", sid).value(&format!("return {sid}"));
         tell.send(sid.as_str().unwrap().to_owned()).unwrap();
         page.close();
     })
