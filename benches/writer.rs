@@ -61,7 +61,10 @@ fn admitted(sid: &CallSid, at: UnixMillis) -> Write {
 fn conversations(bencher: Bencher<'_, '_>, url: String) {
     let config = DatabaseConfig { url, queue: 10_000, ..DatabaseConfig::default() };
     let system = System::new();
-    let db = system.block_on(async { Database::open(&config).expect("the database opens") });
+    let db = system.block_on(async {
+        Database::open(&config, frontdesk::domain::ids::ReplicaId::from_bits(rand::random()))
+            .expect("the database opens")
+    });
     let per_run = (2 * CALLS * TURNS) as usize;
     bencher.counter(ItemsCount::new(per_run)).bench_local(|| {
         let now = unix_now();

@@ -1,25 +1,31 @@
 //! The server: one function of a configuration and a listener, which production, `demo` and the tests call alike.
 
+mod blueprint;
+mod forsaken;
 mod listen;
 mod live;
+mod observed;
+mod reconcile;
+mod relay;
 pub mod tls;
 
+use self::blueprint::Blueprint;
+pub use self::blueprint::own_phrases;
+use self::forsaken::Forsaken;
 use self::listen::Listening;
+use self::observed::{Observed, Sources};
+use self::reconcile::Reconciler;
 use crate::api;
 use crate::api::gate::Gate;
 use crate::api::openapi::Document;
-use crate::audio::resample::PcmToMulaw;
-use crate::call::dialogue::actor::Voice;
-use crate::call::gate::ModelGate;
-use crate::call::machine::Phrases;
 use crate::call::recorder::{OnChange, Recorder};
 use crate::call::services::CallServices;
-use crate::call::tts::voices::Voices;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::dashboard;
-use crate::db::{Database, DbHandle, Write};
-use crate::dialogue::{phrases, schema};
+use crate::db::{Database, DbHandle, Presence, Write};
 use crate::domain::audit::AuditEvent;
+use crate::domain::ids::ReplicaId;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::profile::BusinessProfile;
 use crate::domain::recording::RecordingState;
@@ -32,15 +38,11 @@ use crate::jobs::summary::Writers;
 use crate::jobs::work::Work;
 use crate::observe::clock::unix_now;
 use crate::observe::feed::{Feed, FeedEvent};
-use crate::provider::http::{self, HttpClients, VendorTls};
-use crate::provider::llm::ChatModel;
-use crate::provider::llm::openai::{Limits, OpenAiModel};
-use crate::provider::stt::deepgram::DeepgramStt;
-use crate::provider::tts::deepgram::DeepgramVoice;
-use crate::provider::tts::elevenlabs::ElevenLabsVoice;
-use crate::registry::actor::{OnEnded, Registry, limits};
+use crate::provider::http::VendorTls;
+use crate::registry::actor::{Listeners, OnEnded, Registry, limits, settings};
 use crate::registry::messages::{CloseDoor, CountLive, LimitCalls, ShutDown};
 use crate::registry::token::Tokens;
+use crate::session::lag::Lags;
 use crate::session::live::Live;
 use crate::session::pace::Pace;
 use crate::session::services::Services;
@@ -59,6 +61,7 @@ use secrecy::SecretString;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tls::{Certificates, TlsFiles};
 use utoipa_actix_web::AppExt as _;
@@ -67,6 +70,8 @@ use utoipa_actix_web::AppExt as _;
 const LEAVE: Duration = Duration::from_secs(10);
 /// How long it waits for jobs under way.
 const JOBS: Duration = Duration::from_secs(5);
+/// How long it waits for the database to note that we are gone.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// How often changes of other replicas are looked for.
 const LOOK_FOR_CHANGES: Duration = Duration::from_secs(5);
 
@@ -78,8 +83,12 @@ pub struct Server {
     pub registry: Addr<Registry>,
     /// Its database.
     pub db: DbHandle,
-    /// What happens in its calls.
+    /// What happens in its calls, and in those of the other replicas.
     pub feed: Feed,
+    /// The other replicas.
+    pub cluster: Cluster,
+    /// What it tells of itself.
+    observed: Observed,
     gate: Arc<Gate>,
     recorder: Option<Recorder>,
     database: Database,
@@ -92,22 +101,26 @@ pub struct Server {
     jobs: Addr<JobRunner>,
     jobs_arbiter: Arbiter,
     drain: Duration,
+    handover: Duration,
 }
 
-/// All that a worker's services are made of; one copy a thread.
-#[derive(Clone)]
-struct Blueprint {
-    config: Config,
-    profile: Arc<BusinessProfile>,
-    tls: VendorTls,
-    db: DbHandle,
-    feed: Feed,
-    recorder: Option<Recorder>,
-}
-
-/// Starts the server on `listener`. Everything it needs is checked here; an error names what is wrong.
+/// Starts the server on `listener`, with the other replicas that the configuration names. Everything it needs is checked
+/// here; an error names what is wrong.
 pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener) -> anyhow::Result<Server> {
+    let id = ReplicaId::from_bits(rand::random());
+    let cluster = Cluster::connect(&config.cluster, id).await?;
+    run_among(cluster, config, profile, listener).await
+}
+
+/// Starts the server on `listener` as one of these replicas.
+pub async fn run_among(
+    cluster: Cluster,
+    config: Config,
+    profile: BusinessProfile,
+    listener: TcpListener,
+) -> anyhow::Result<Server> {
     let address = listener.local_addr().context("the listener has no address")?;
+    let metrics_listener = observed::listen(&config.observe)?;
     let public = PublicAddress::parse(&config.server.base_url)?;
     let shared_key = config.twilio.shared_key_id.as_deref().zip(config.twilio.shared_key.as_ref());
     let verifier = Arc::new(Verifier::new(&config.server.base_url, &config.twilio.auth_token, shared_key)?);
@@ -120,8 +133,16 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     let certificates = open_certificates(&config).await?;
     let public_tls = certificates.as_ref().map(Certificates::server).transpose().context("TLS_CERT")?;
 
-    let database = open_database(&config).await?;
+    let database = open_database(&config, cluster.id().clone()).await?;
     let db = database.handle();
+    // Before any call is let in: whose replica is not known belongs to nobody.
+    let presence = Presence {
+        id: cluster.id().clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        calls: 0,
+        draining: false,
+    };
+    db.heartbeat(presence).await.context("the database does not take note of this process")?;
     let feed = Feed::default();
     let profile = Arc::new(profile);
     let live = Live::new(config.clone(), Arc::clone(&profile));
@@ -141,6 +162,7 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
         db: db.clone(),
         feed: feed.clone(),
         recorder: recorder.clone(),
+        cluster: cluster.clone(),
     };
 
     let arbiter = Arbiter::new();
@@ -149,20 +171,39 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     }
     let jobs_arbiter = Arbiter::new();
     let jobs = start_jobs(&jobs_arbiter, blueprint.clone(), recordings.clone(), place).await?;
-    let registry = start_registry(&arbiter, blueprint.clone(), jobs.clone()).await?;
+    let registry = start_registry(&arbiter, blueprint.clone(), jobs.clone(), public.clone()).await?;
     let started = Instant::now();
-    let gate = Arc::new(Gate::new(&config));
+    let gate = Arc::new(Gate::new(&config, cluster.clone()));
     let factory_gate = Arc::clone(&gate);
     arbiter.spawn(Arc::clone(&gate).keep_tidy());
+    arbiter.spawn(relay::share(&feed, &cluster));
+    start_reconciler(&arbiter, blueprint.clone(), registry.clone(), public.go_on());
     let timeout = Duration::from_millis(config.server.tcp_user_timeout_ms);
     let keeper = keep_current(live.clone(), db.clone(), registry.clone(), &config);
     let factory_registry = registry.clone();
     let factory_jobs = jobs.clone();
+    let factory_cluster = cluster.clone();
     let (busy_words, spent_words) = (busy_words(&blueprint.profile), spent_words(&blueprint.profile));
     let round = Duration::from_micros(blueprint.config.server.round_us);
+    let lags = Arc::new(Lags::new(Duration::from_millis(config.server.max_lag_ms), workers));
+    let sources = Sources {
+        db: db.clone(),
+        registry: registry.clone(),
+        recorder: recorder.clone(),
+        gate: Arc::clone(&gate),
+        live: live.clone(),
+        lags: Arc::clone(&lags),
+        cluster: cluster.clone(),
+        started,
+    };
+    let observed = Observed::start(&config.observe, metrics_listener, sources)?;
+    let scrape = observed.scrape(&config.observe);
+    let next_worker = Arc::new(AtomicUsize::new(0));
     let application = move || {
         let pace = Pace::new(round);
         actix_rt::spawn(Rc::clone(&pace).run());
+        let worker = next_worker.fetch_add(1, Ordering::Relaxed) % workers;
+        actix_rt::spawn(Lags::measure(Arc::downgrade(&lags), worker, Rc::clone(&pace)));
         let services = Services {
             call: Rc::new(blueprint.services()),
             registry: factory_registry.clone(),
@@ -178,6 +219,8 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
             rest: TwilioRest::new(blueprint.clients().http, &blueprint.config.twilio),
             tolls: Arc::clone(&tolls),
             live: live.clone(),
+            cluster: factory_cluster.clone(),
+            lags: Arc::clone(&lags),
         };
         let workplace = Rc::new(live::Workplace::new(blueprint.clone(), workers, &live, services));
         let (app, described) = App::new()
@@ -189,6 +232,11 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
         app.app_data(web::Data::new(Document::new(described)))
             .configure(api::voice::routes)
             .configure(dashboard::routes)
+            .configure(|routes| {
+                if let Some(scrape) = scrape.clone() {
+                    api::metrics::routes(routes, scrape);
+                }
+            })
             .default_service(web::to(api::openapi::no_route))
             .wrap(from_fn(api::gate::guard))
             // The outermost: nobody else has hold of the request yet.
@@ -207,13 +255,16 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
     });
     let look = Duration::from_millis(config.server.tls_check_ms);
     let renewer = certificates.map(|certificates| actix_rt::spawn(certificates.keep_current(look)));
-    tracing::info!(%address, workers, tls = renewer.is_some(), "server is up");
+    let replica = cluster.id();
+    tracing::info!(%address, workers, tls = renewer.is_some(), %replica, "server is up");
     Ok(Server {
         address,
         gate,
         registry,
         db,
         feed,
+        cluster,
+        observed,
         recorder,
         database,
         handle,
@@ -223,16 +274,23 @@ pub async fn run(config: Config, profile: BusinessProfile, listener: TcpListener
         jobs,
         jobs_arbiter,
         drain: Duration::from_millis(config.server.drain_ms),
+        handover: Duration::from_millis(config.server.handover_ms),
     })
 }
 
 impl Server {
-    /// Lets no new call in and waits for those that need us, at most as long as configured; then stops. Calls that
-    /// speak to a person are not waited for: another process hears how that ended. `hurry` ends the wait early; what
-    /// was written is flushed all the same.
+    /// Where its metrics are read, if they are.
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.observed.address
+    }
+
+    /// Lets no new call in and waits for those that need us, at most as long as configured; then stops. Where other
+    /// replicas are there, calls let go of their streams at their next pause and go on at those. Calls that speak to a
+    /// person are not waited for: another process hears how that ended. `hurry` ends the wait early; what was written is
+    /// flushed all the same.
     pub async fn drain(self, hurry: impl Future<Output = ()>) {
         self.gate.drain();
-        self.registry.send(CloseDoor).await.ok();
+        self.registry.send(CloseDoor { handover: self.handover }).await.ok();
         self.feed.close();
         let until_empty = async {
             while self.registry.send(CountLive).await.is_ok_and(|live| live.here > 0) {
@@ -270,7 +328,15 @@ impl Server {
         }
         self.jobs_arbiter.stop();
         self.arbiter.stop();
+        // Nobody has to wait for us to be found dead.
+        match tokio::time::timeout(FAREWELL, self.database.leave()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(code = error.code(), "the others are not told that we are gone"),
+            Err(_) => tracing::warn!("the others are not told that we are gone: the database is slow"),
+        }
         self.database.shutdown().await;
+        // The last of all, so that nothing is missing.
+        self.observed.stop().await;
         tracing::info!("server is down");
     }
 }
@@ -297,7 +363,8 @@ impl Desk {
 /// Puts the calls' services together on this thread.
 pub async fn desk(config: Config, profile: BusinessProfile) -> anyhow::Result<Desk> {
     let tls = vendor_tls(&config)?;
-    let database = open_database(&config).await?;
+    let cluster = Cluster::alone(ReplicaId::from_bits(rand::random()));
+    let database = open_database(&config, cluster.id().clone()).await?;
     let blueprint = Blueprint {
         config,
         profile: Arc::new(profile),
@@ -305,6 +372,7 @@ pub async fn desk(config: Config, profile: BusinessProfile) -> anyhow::Result<De
         db: database.handle(),
         feed: Feed::default(),
         recorder: None,
+        cluster,
     };
     Ok(Desk { services: Rc::new(blueprint.services()), database })
 }
@@ -334,13 +402,13 @@ async fn open_certificates(config: &Config) -> anyhow::Result<Option<Arc<Certifi
     Ok(Some(opened.context("the certificate's thread was stopped")??))
 }
 
-async fn open_database(config: &Config) -> anyhow::Result<Database> {
+async fn open_database(config: &Config, me: ReplicaId) -> anyhow::Result<Database> {
     let settings = config.database.clone();
     // The database starts its writer on an arbiter of its own, which has to belong to this system.
     let system = actix::System::current();
     web::block(move || {
         actix::System::set_current(system);
-        Database::open(&settings)
+        Database::open(&settings, me)
     })
     .await
     .context("the database's thread was stopped")?
@@ -423,13 +491,15 @@ async fn start_registry(
     arbiter: &Arbiter,
     blueprint: Blueprint,
     jobs: Addr<JobRunner>,
+    address: PublicAddress,
 ) -> anyhow::Result<Addr<Registry>> {
     let (tell, told) = tokio::sync::oneshot::channel();
     arbiter.spawn_fn(move || {
         let db = blueprint.db.clone();
         let feed = blueprint.feed.clone();
         let recorder = blueprint.recorder.clone();
-        let on_ended: OnEnded = Box::new(move |facts, reason, _| {
+        let woken = jobs.clone();
+        let ended: OnEnded = Box::new(move |facts, reason, _| {
             if let Some(recorder) = &recorder {
                 recorder.finish(&facts.sid);
             }
@@ -437,10 +507,39 @@ async fn start_registry(
             // A wish that finds the mailbox full is one of many that say the same.
             let _ = jobs.try_send(Wake);
         });
-        let registry = Registry::new(limits(&blueprint.config), db, blueprint.is_shared(), on_ended).start();
+        let rest = TwilioRest::new(blueprint.clients().http, &blueprint.config.twilio);
+        let twilio = Forsaken::new(rest, &address);
+        let forsaken = Box::new(move |calls, registry: &Addr<Registry>| {
+            twilio.ask(calls, registry);
+            // Whoever had the calls had jobs too.
+            let _ = woken.try_send(Wake);
+        });
+        let config = &blueprint.config;
+        let listeners = Listeners { ended, forsaken };
+        let cluster = blueprint.cluster.clone();
+        let registry = Registry::new(limits(config), db, cluster, settings(config), listeners).start();
         let _ = tell.send(registry);
     });
     told.await.context("the registry's thread was stopped")
+}
+
+/// Starts comparing live calls with Twilio's, if that is wanted.
+fn start_reconciler(arbiter: &Arbiter, blueprint: Blueprint, registry: Addr<Registry>, go_on: String) {
+    let every = Duration::from_millis(blueprint.config.twilio.reaper_ms);
+    let Ok(number) = PhoneNumber::from_e164(&blueprint.config.twilio.phone_number) else { return };
+    if every.is_zero() {
+        return;
+    }
+    arbiter.spawn_fn(move || {
+        let reconciler = Reconciler {
+            rest: TwilioRest::new(blueprint.clients().http, &blueprint.config.twilio),
+            registry,
+            db: blueprint.db.clone(),
+            number,
+            go_on,
+        };
+        actix_rt::spawn(reconciler.run(every));
+    });
 }
 
 async fn start_jobs(
@@ -461,14 +560,10 @@ async fn start_jobs(
             recordings: store,
             place,
         };
-        let runner = JobRunner::new(JobSettings::from(&config.jobs), work, !blueprint.is_shared()).start();
+        let runner = JobRunner::new(JobSettings::from(&config.jobs), work).start();
         let _ = tell.send(runner);
     });
     told.await.context("the jobs' thread was stopped")
-}
-
-fn connect_timeout(config: &Config) -> Duration {
-    Duration::from_millis(config.llm.connect_timeout_ms.max(config.stt.connect_timeout_ms))
 }
 
 fn random_secret() -> String {
@@ -487,118 +582,6 @@ fn spent_words(profile: &BusinessProfile) -> String {
         "Thank you for calling {}. We are sorry, we cannot take any more calls today. Please call again tomorrow.",
         profile.name
     )
-}
-
-/// Turns the voice's bytes into mu-law, piece by piece; an empty piece is the end.
-type Converter = Box<dyn FnMut(&[u8]) -> Vec<u8>>;
-
-/// The bot's own words for this business.
-pub fn own_phrases(profile: &BusinessProfile) -> Phrases {
-    Phrases {
-        fillers: (0..3).map(|n| phrases::filler(n).to_owned()).collect(),
-        tool_fillers: schema::names()
-            .into_iter()
-            .filter_map(|tool| Some((tool.to_owned(), phrases::tool_filler(tool)?.to_owned())))
-            .collect(),
-        idle_prompts: (0..2).map(|n| phrases::idle_prompt(n).to_owned()).collect(),
-        idle_goodbye: phrases::idle_goodbye(profile),
-        goodbye: phrases::goodbye(profile),
-        say_again: phrases::NOT_UNDERSTOOD.to_owned(),
-        cannot_hear: phrases::CANNOT_HEAR.iter().map(|words| (*words).to_owned()).collect(),
-        hears_again: phrases::HEARS_AGAIN.to_owned(),
-        apology_goodbye: phrases::APOLOGY_GOODBYE.to_owned(),
-        apology_transfer: phrases::APOLOGY_TRANSFER.to_owned(),
-        transfer: phrases::TRANSFER.to_owned(),
-        max_duration: phrases::MAX_DURATION.to_owned(),
-        resumed: phrases::RESUMED.to_owned(),
-        transfer_failed: phrases::TRANSFER_FAILED.to_owned(),
-    }
-}
-
-impl Blueprint {
-    /// The HTTP clients of this thread.
-    fn clients(&self) -> HttpClients {
-        http::build(&self.tls, connect_timeout(&self.config))
-    }
-
-    fn summary_model(&self, clients: &HttpClients) -> Rc<dyn ChatModel> {
-        let llm = &self.config.llm;
-        Rc::new(
-            OpenAiModel::new(llm.primary.clone(), Limits::from(llm), clients.http.clone())
-                .with_summary_model(llm.summary_model.clone()),
-        )
-    }
-
-    /// The models that write summaries: the one for that, and where the primary host fails, the fallback's own.
-    fn summary_models(&self, clients: &HttpClients) -> Vec<Rc<dyn ChatModel>> {
-        let llm = &self.config.llm;
-        let fallback = llm.fallback.clone().map(|host| -> Rc<dyn ChatModel> {
-            Rc::new(OpenAiModel::new(host, Limits::from(llm), clients.http.clone()))
-        });
-        std::iter::once(self.summary_model(clients)).chain(fallback).collect()
-    }
-
-    /// Whether other replicas may be at the database. SQLite's file is ours alone.
-    fn is_shared(&self) -> bool {
-        self.config.database.sqlite_path().is_none()
-    }
-
-    /// What the calls of this thread share.
-    fn services(&self) -> CallServices {
-        let clients = self.clients();
-        let config = Rc::new(self.config.clone());
-        let stt = Rc::new(config.stt.clone());
-        let voices = self.voices(&config, &clients);
-        let voice = |host: crate::config::llm::HostConfig| Voice {
-            model: Rc::new(OpenAiModel::new(host, Limits::from(&config.llm), clients.http.clone())),
-            gate: Rc::new(ModelGate::new(&config.llm)),
-        };
-        CallServices {
-            profile: Arc::clone(&self.profile),
-            phrases: own_phrases(&self.profile),
-            transfer_number: self
-                .profile
-                .transfer_number
-                .as_deref()
-                .and_then(|n| PhoneNumber::from_e164(n).ok()),
-            stt: Rc::new(DeepgramStt::new(stt, clients.ws.clone())),
-            voices,
-            primary: voice(config.llm.primary.clone()),
-            fallback: config.llm.fallback.clone().map(voice),
-            summary_model: self.summary_model(&clients),
-            db: self.db.clone(),
-            recorder: self.recorder.clone(),
-            feed: self.feed.clone(),
-            config: Rc::clone(&config),
-        }
-    }
-
-    /// The voices of this thread.
-    fn voices(&self, config: &Config, clients: &HttpClients) -> Rc<Voices> {
-        let stt = Rc::new(config.stt.clone());
-        let tts = Rc::new(config.tts.clone());
-        let pcm = Rc::new(|rate: u32| -> Converter {
-            let mut converter = PcmToMulaw::new(rate);
-            Box::new(move |bytes: &[u8]| {
-                let mut out = Vec::new();
-                if let Some(converter) = &mut converter {
-                    if bytes.is_empty() {
-                        converter.finish(&mut out);
-                    } else {
-                        converter.push(bytes, &mut out);
-                    }
-                }
-                out
-            })
-        });
-        Voices::new(
-            vec![
-                Rc::new(ElevenLabsVoice::new(Rc::clone(&tts), clients.http.clone(), pcm)),
-                Rc::new(DeepgramVoice::new(stt, Rc::clone(&tts), clients.http.clone())),
-            ],
-            &config.tts,
-        )
-    }
 }
 
 #[cfg(test)]

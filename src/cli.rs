@@ -2,18 +2,22 @@
 
 pub mod access;
 pub mod api_bench;
+pub mod backup;
 pub mod chat;
 pub mod check_config;
 pub mod data;
 pub mod demo;
 pub mod drill;
 pub mod environment;
+pub mod health;
+pub mod replicas;
 pub mod serve;
 pub mod simulate;
 pub mod stack;
 
 use crate::domain::staff::{Role, Scope};
 use clap::{Args, Parser, Subcommand};
+use replicas::scenarios::Scenario;
 use std::path::PathBuf;
 
 /// Answers a business's telephone.
@@ -52,8 +56,16 @@ pub enum Command {
     ///
     /// Secrets are never shown. Ends with 1 if `serve` could not start.
     CheckConfig,
+    /// Ask a server whether it lives
+    ///
+    /// The one of these settings on this machine, unless another is named. Ends with 1 if it does not.
+    Health(HealthArgs),
     /// Bring the database to this version's shape
     Migrate,
+    /// Copy the SQLite database while the server runs
+    ///
+    /// With it the secret and the waiting messages that lie beside it. PostgreSQL has pg_dump.
+    Backup(BackupArgs),
     /// Fill an empty database with examples
     ///
     /// Without options a few, for a first look; with `--calls` very many, to try out how it behaves at that size.
@@ -154,6 +166,17 @@ pub struct DemoArgs {
     pub profile: Option<PathBuf>,
 }
 
+/// Options of `health`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthArgs {
+    /// Another server, as https://desk.example.com
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Ask whether it can take calls, too
+    #[arg(long)]
+    pub ready: bool,
+}
+
 /// Options of `chat`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChatArgs {
@@ -171,6 +194,14 @@ pub struct SeedArgs {
     /// Sample customers there are to be
     #[arg(long, value_name = "M", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=900_000))]
     pub customers: u32,
+}
+
+/// Options of `backup`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct BackupArgs {
+    /// The file to make; what belongs to it gets its name with another ending
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// Options of `import`.
@@ -192,6 +223,11 @@ pub enum SimulateCommand {
     Load(LoadArgs),
     /// Let one call of many meet every fault there is
     Drill(DrillArgs),
+    /// Restart, kill, freeze and cut off replicas while callers talk
+    ///
+    /// Starts everything that is needed: PostgreSQL, Redis, haproxy, the simulated vendors, the replicas, the callers.
+    /// Ends with 1 if a call was lost, an answer came twice or not at all, or a caller was alone for too long.
+    Replicas(ReplicasArgs),
     /// Ask everything of the API where there is very much to find, and report how long it takes
     ///
     /// On a database of its own that is filled first, or on the sample database that DATABASE_URL names (`frontdesk seed
@@ -264,6 +300,35 @@ pub struct DrillArgs {
     pub tls: bool,
 }
 
+/// Options of `simulate replicas`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct ReplicasArgs {
+    /// Calls at once
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    pub calls: u32,
+    /// Replicas
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub replicas: u8,
+    /// Only this; may be given several times
+    #[arg(long, value_enum, value_name = "SCENARIO")]
+    pub only: Vec<Scenario>,
+    /// An empty PostgreSQL database; a server is started if not given
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// A Redis; one is started if not given
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<String>,
+    /// The replicas' program; this one if not given
+    #[arg(long, value_name = "PROGRAM")]
+    pub program: Option<PathBuf>,
+    /// The new version's program, for the restart with a new version; the replicas' if not given
+    #[arg(long, value_name = "PROGRAM")]
+    pub next: Option<PathBuf>,
+    /// Where to keep what the programs have printed, if anything went wrong
+    #[arg(long, value_name = "FOLDER")]
+    pub logs: Option<PathBuf>,
+}
+
 /// Options of `simulate api`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct ApiArgs {
@@ -314,6 +379,16 @@ mod tests {
             json: false,
         };
         let drill = DrillArgs { calls: 9, only: None, tls: true };
+        let replicas = ReplicasArgs {
+            calls: 9,
+            replicas: 3,
+            only: vec![Scenario::Rolling, Scenario::RedisCut],
+            database_url: None,
+            redis_url: None,
+            program: None,
+            next: None,
+            logs: None,
+        };
         let call = CallArgs { script: "a.toml".into(), url: Some("http://127.0.0.1:1".into()) };
         for (line, want) in [
             ("", Command::Serve),
@@ -329,6 +404,10 @@ mod tests {
                 Command::Simulate(SimulateCommand::Vendors(VendorsArgs { port: 0, tls: true })),
             ),
             ("simulate drill --calls 9 --tls", Command::Simulate(SimulateCommand::Drill(drill))),
+            (
+                "simulate replicas --calls 9 --only rolling --only redis-cut",
+                Command::Simulate(SimulateCommand::Replicas(replicas)),
+            ),
             ("simulate call a.toml --url http://127.0.0.1:1", Command::Simulate(SimulateCommand::Call(call))),
             ("simulate load --calls 7", Command::Simulate(SimulateCommand::Load(load))),
             (

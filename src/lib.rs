@@ -8,6 +8,7 @@ pub mod audio;
 pub mod booking;
 pub mod call;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod dashboard;
 pub mod db;

@@ -24,12 +24,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Simulate(SimulateCommand::Call(call)) => cli::simulate::call(&call),
         Command::Simulate(SimulateCommand::Load(load)) => cli::simulate::load(&load),
         Command::Simulate(SimulateCommand::Drill(drill)) => cli::drill::run(&drill),
+        Command::Simulate(SimulateCommand::Replicas(replicas)) => cli::replicas::run(&replicas),
         Command::Simulate(SimulateCommand::Api(api)) => cli::api_bench::run(&api, &cli::environment::read()),
         Command::Chat(chat) => cli::chat::run(&chat, &cli::environment::read()),
         Command::CheckConfig => {
             let fine = cli::check_config::run(&cli::environment::read(), &mut std::io::stdout())?;
             Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Backup(backup) => cli::backup::run(&backup.file, &cli::environment::read()),
+        Command::Health(health) => cli::health::run(&health, &cli::environment::read()),
         Command::Migrate => cli::data::migrate(&cli::environment::read()),
         Command::Seed(seed) => cli::data::fill(&seed, &cli::environment::read()),
         Command::Keys(keys) => cli::access::keys_command(&cli::environment::read(), &keys),

@@ -133,7 +133,7 @@ impl<S: Need> FromRequest for Access<S> {
 pub(super) async fn admit(request: &HttpRequest) -> Result<Caller, Problem> {
     let caller = recognise(request).await?;
     let gate = request.app_data::<web::Data<Gate>>().ok_or_else(Problem::internal)?;
-    gate.count(&caller.who)?;
+    gate.count(&caller.who).await?;
     Ok(caller)
 }
 

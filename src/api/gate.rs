@@ -3,9 +3,11 @@
 use super::access::admit;
 use super::openapi::Document;
 use super::problem::Problem;
-use super::throttle::Throttle;
+use super::secret::fingerprint;
+use super::throttle::{NAME_WAIT, Throttle};
+use crate::cluster::{self, Cluster, Verdict};
 use crate::config::Config;
-use crate::config::limits::Network;
+use crate::config::limits::{LimitsConfig, Network};
 use crate::domain::staff::{Who, WhoKind};
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -38,7 +40,13 @@ const NOTED_REFUSALS: u32 = 60;
 /// How often what is not needed any more is forgotten.
 const TIDY: Duration = Duration::from_secs(60);
 
-/// What the whole process lets in; one for all its threads.
+/// Of the wrong sign-ins beyond those that are free, so many come before the waits are as long as they get: a name's.
+const NAME_STEPS: u32 = 6;
+/// The same of an address.
+const ADDRESS_STEPS: u32 = 10;
+
+/// What the whole process lets in; one for all its threads. What a key, a user, an address or a sign-in may do is limited
+/// here first and then, where there are other replicas, for all of them together.
 pub struct Gate {
     /// Scheme and authority of our public address.
     origin: String,
@@ -59,8 +67,40 @@ pub struct Gate {
     /// How often a stream shows a sign of life, and whether its reader still may is asked.
     pub(super) pulse: Duration,
     started: Instant,
+    cluster: Cluster,
+    shared: SharedQuotas,
     /// Held while a password is checked.
     pub(super) passwords: Arc<Semaphore>,
+}
+
+/// What all replicas together let through.
+struct SharedQuotas {
+    address: cluster::Quota,
+    who: cluster::Quota,
+    name_sign_ins: cluster::Quota,
+    address_sign_ins: cluster::Quota,
+}
+
+impl SharedQuotas {
+    fn new(limits: &LimitsConfig) -> Self {
+        // As the waits of one replica: so many tries until the waits are longest, then one each time.
+        let sign_ins = |steps: u32, longest: Duration| {
+            let units = limits.sign_in_failures.saturating_add(steps);
+            cluster::Quota { units, per: longest.saturating_mul(units) }
+        };
+        let longest = Duration::from_secs(limits.sign_in_wait_s);
+        Self {
+            address: cluster::Quota::per_minute(limits.address_per_minute),
+            who: cluster::Quota::per_minute(limits.who_per_minute),
+            name_sign_ins: sign_ins(NAME_STEPS, longest.min(NAME_WAIT)),
+            address_sign_ins: sign_ins(ADDRESS_STEPS, longest),
+        }
+    }
+}
+
+/// Whole seconds, rounded up.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 /// So many a minute for each.
@@ -73,10 +113,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
 
     /// Takes one; if there is none left, says for how many seconds.
     fn take(&self, key: &K) -> Result<(), u64> {
-        self.0.check_key(key).map_err(|until| {
-            let wait = until.wait_time_from(self.0.clock().now());
-            wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
-        })
+        self.0.check_key(key).map_err(|until| seconds(until.wait_time_from(self.0.clock().now())))
     }
 
     fn tidy(&self) {
@@ -87,7 +124,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
 
 impl Gate {
     /// Made once, at the start.
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, cluster: Cluster) -> Self {
         let limits = &config.limits;
         let base = url::Url::parse(&config.server.base_url).ok();
         let origin = base.map(|url| url.origin().ascii_serialization()).unwrap_or_default();
@@ -110,6 +147,8 @@ impl Gate {
             streams_each: limits.streams_each,
             pulse: Duration::from_secs(limits.stream_pulse_s),
             started: Instant::now(),
+            cluster,
+            shared: SharedQuotas::new(limits),
             passwords: Arc::new(Semaphore::new(CHECKED_AT_ONCE)),
         }
     }
@@ -142,9 +181,30 @@ impl Gate {
         }
     }
 
+    /// Takes one unit of what all replicas share; if there is none left, says for how many seconds. What cannot be found
+    /// out is let through: our own limit has had its say.
+    async fn take_shared(&self, key: impl FnOnce() -> String, quota: cluster::Quota) -> Result<(), u64> {
+        if self.cluster.is_alone() {
+            return Ok(());
+        }
+        match self.cluster.spend(&key(), quota).await {
+            Some(Verdict::Refused(wait)) => Err(seconds(wait)),
+            Some(Verdict::Granted) | None => Ok(()),
+        }
+    }
+
     /// Counts a request of somebody who was recognised.
-    pub fn count(&self, who: &Who) -> Result<(), Problem> {
-        self.people.take(&(who.kind, who.id)).map_err(Problem::too_many)
+    pub async fn count(&self, who: &Who) -> Result<(), Problem> {
+        self.people.take(&(who.kind, who.id)).map_err(Problem::too_many)?;
+        let key = || format!("{}:{}", who.kind.as_str(), who.id);
+        self.take_shared(key, self.shared.who).await.map_err(Problem::too_many)
+    }
+
+    /// Counts a request from an address; if there were too many, says for how many seconds no more are looked at.
+    async fn count_address(&self, address: IpAddr) -> Result<(), u64> {
+        let network = network_of(address);
+        self.addresses.take(&network)?;
+        self.take_shared(|| format!("address:{network}"), self.shared.address).await
     }
 
     /// Counts a request to `/voice` that was not signed; says for how many seconds no more are looked at.
@@ -159,17 +219,28 @@ impl Gate {
     }
 
     /// Counts an attempt to sign in.
-    pub fn sign_in(&self, name: &str, address: IpAddr) -> Result<(), Problem> {
-        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        throttle.attempt(name, network_of(address), self.started.elapsed()).map_err(|wait| {
-            Problem::too_many(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)))
-        })
+    pub async fn sign_in(&self, name: &str, address: IpAddr) -> Result<(), Problem> {
+        let network = network_of(address);
+        {
+            let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+            let attempt = throttle.attempt(name, network, self.started.elapsed());
+            attempt.map_err(|wait| Problem::too_many(seconds(wait)))?;
+        }
+        let (by_address, by_name) = (|| sign_in_address(network), || sign_in_name(name));
+        self.take_shared(by_address, self.shared.address_sign_ins).await.map_err(Problem::too_many)?;
+        self.take_shared(by_name, self.shared.name_sign_ins).await.map_err(Problem::too_many)
     }
 
-    /// The attempt was right.
+    /// The attempt was right: the name's failures are forgotten, and the address's last one.
     pub fn signed_in(&self, name: &str, address: IpAddr) {
+        let network = network_of(address);
         let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        throttle.succeeded(name, network_of(address));
+        throttle.succeeded(name, network);
+        drop(throttle);
+        if !self.cluster.is_alone() {
+            self.cluster.give_back(&sign_in_name(name), None);
+            self.cluster.give_back(&sign_in_address(network), Some(self.shared.address_sign_ins));
+        }
     }
 
     /// Whether a refused sign-in is to be written down: not more often than the trail can bear.
@@ -248,6 +319,16 @@ impl Drop for StreamPlace {
     }
 }
 
+/// The shared limit of a name's sign-ins. Names are no business of whoever reads a Redis, and may be long.
+fn sign_in_name(name: &str) -> String {
+    format!("sign-in:name:{}", fingerprint(name))
+}
+
+/// The shared limit of an address's sign-ins.
+fn sign_in_address(network: IpAddr) -> String {
+    format!("sign-in:address:{network}")
+}
+
 /// What is limited as one: an IPv4 address, or the network that an IPv6 customer gets.
 fn network_of(address: IpAddr) -> IpAddr {
     match address {
@@ -269,7 +350,11 @@ pub async fn guard<B: MessageBody + 'static>(
     let gate = request.app_data::<web::Data<Gate>>().cloned();
     let secure = gate.as_ref().is_some_and(|gate| gate.secure());
     let refused = if api {
-        match gate.and_then(|gate| refusal(&gate, &request)) {
+        let refused = match &gate {
+            Some(gate) => refusal(gate, &request).await,
+            None => None,
+        };
+        match refused {
             // Who asks comes before what they ask for.
             None => stranger(&request).await.or_else(|| unreadable(&request)),
             refused => refused,
@@ -319,12 +404,12 @@ fn host_of(headers: &HeaderMap) -> &str {
 }
 
 /// Why a request is not even looked at.
-fn refusal(gate: &Gate, request: &ServiceRequest) -> Option<Problem> {
+async fn refusal(gate: &Gate, request: &ServiceRequest) -> Option<Problem> {
     let headers = request.headers();
     // Whoever asks whether we live must hear it under load above all.
     if !matches!(routed_path(request.request()), "/api/health" | "/api/ready") {
         let address = gate.address(request.peer_addr().map(|peer| peer.ip()), headers);
-        if let Err(wait) = gate.addresses.take(&network_of(address)) {
+        if let Err(wait) = gate.count_address(address).await {
             return Some(Problem::too_many(wait));
         }
     }
@@ -394,11 +479,13 @@ fn protect(headers: &mut HeaderMap, api: bool, secure: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Hub;
+    use crate::domain::ids::ReplicaId;
 
     fn gate(change: impl FnOnce(&mut Config)) -> Gate {
         let mut config = Config::default();
         change(&mut config);
-        Gate::new(&config)
+        Gate::new(&config, Cluster::alone(ReplicaId::from_bits(1)))
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -447,8 +534,8 @@ mod tests {
         assert!(secure.own_origin(&headers(&[]), "x"), "no page at all");
     }
 
-    #[test]
-    fn a_minutes_worth_may_come_at_once_and_then_somebody_waits() {
+    #[actix::test]
+    async fn a_minutes_worth_may_come_at_once_and_then_somebody_waits() {
         let gate = gate(|c| {
             c.limits.who_per_minute = 3;
             c.limits.caller_per_minute = 2;
@@ -456,14 +543,75 @@ mod tests {
         });
         let who = |id| Who { kind: WhoKind::Key, id, name: "x".into() };
         for _ in 0..3 {
-            gate.count(&who(1)).unwrap();
+            gate.count(&who(1)).await.unwrap();
         }
-        assert_eq!(gate.count(&who(1)).unwrap_err().status(), 429);
-        gate.count(&who(2)).unwrap();
+        assert_eq!(gate.count(&who(1)).await.unwrap_err().status(), 429);
+        gate.count(&who(2)).await.unwrap();
         let calls: Vec<bool> = (0..3).map(|_| gate.lets_call(Some("+1"), "+9")).collect();
         assert_eq!(calls, [true, true, false]);
         assert!(gate.lets_call(None, "+9") && gate.lets_call(Some("+2"), "+9"));
         assert!(!gate.lets_call(Some("+3"), "+9"), "the number's own limit");
+    }
+
+    /// Three replicas behind one address.
+    fn replicas(change: impl Fn(&mut Config)) -> (Hub, Vec<Gate>) {
+        let hub = Hub::new();
+        let mut config = Config::default();
+        change(&mut config);
+        let gates = (1..=3).map(|n| Gate::new(&config, hub.join(ReplicaId::from_bits(n)))).collect();
+        (hub, gates)
+    }
+
+    #[actix::test]
+    async fn what_one_may_ask_for_is_no_more_with_more_replicas() {
+        let (hub, gates) = replicas(|c| {
+            c.limits.who_per_minute = 3;
+            c.limits.address_per_minute = 3;
+        });
+        let who = Who { kind: WhoKind::User, id: 1, name: "x".into() };
+        let address = "192.0.2.1".parse().unwrap();
+        for gate in &gates {
+            gate.count(&who).await.unwrap();
+            gate.count_address(address).await.unwrap();
+        }
+        for gate in &gates {
+            assert_eq!(gate.count(&who).await.unwrap_err().status(), 429);
+            let wait = gate.count_address(address).await.unwrap_err();
+            assert!((1..=20).contains(&wait), "{wait} s");
+            gate.count_address("192.0.2.2".parse().unwrap()).await.unwrap();
+        }
+        // Without the others, each has its own limit only.
+        hub.cut(&ReplicaId::from_bits(1));
+        gates[0].count(&who).await.unwrap();
+        assert_eq!(gates[0].count(&who).await.unwrap_err().status(), 429);
+    }
+
+    #[actix::test]
+    async fn wrong_passwords_are_counted_at_all_replicas_together() {
+        let (_hub, gates) = replicas(|c| c.limits.sign_in_failures = 5);
+        let address = |n: u8| IpAddr::from([192, 0, 2, n]);
+        // Each replica alone would let five through.
+        let mut passed = 0;
+        for (n, gate) in gates.iter().cycle().take(15).enumerate() {
+            passed += u32::from(gate.sign_in("maria", address(n as u8)).await.is_ok());
+        }
+        assert_eq!(passed, 5 + NAME_STEPS);
+        let (_hub, gates) = replicas(|c| c.limits.sign_in_failures = 7);
+        let mut passed = 0;
+        for (n, gate) in gates.iter().cycle().take(21).enumerate() {
+            passed += u32::from(gate.sign_in(&format!("user{n}"), address(1)).await.is_ok());
+        }
+        assert_eq!(passed, 7 + ADDRESS_STEPS);
+    }
+
+    #[actix::test]
+    async fn people_who_know_their_passwords_sign_in_as_often_as_they_like() {
+        let (_hub, gates) = replicas(|_| {});
+        let address = "192.0.2.1".parse().unwrap();
+        for gate in gates.iter().cycle().take(60) {
+            gate.sign_in("maria", address).await.unwrap();
+            gate.signed_in("maria", address);
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ struct Health {
     status: &'static str,
     /// Seconds since the start.
     uptime: f64,
-    /// Calls that are not over.
+    /// Calls that are not over, those of other replicas included.
     active_calls: usize,
     /// Now.
     #[schema(format = DateTime)]
@@ -55,12 +55,13 @@ async fn health(services: web::Data<Rc<Services>>) -> ApiResult {
     Ok(HttpResponse::Ok().json(Health {
         status: "ok",
         uptime: services.started.elapsed().as_secs_f64(),
-        active_calls: live.open,
+        active_calls: live.everywhere,
         timestamp,
     }))
 }
 
-/// Whether calls can be taken: the database answers, there is room, the server is not about to stop.
+/// Whether calls can be taken: the database answers, there is room, no worker thread is late, the server is not
+/// about to stop.
 #[utoipa::path(
     tag = "server",
     responses((status = 200, description = "It is ready", body = Ready),
@@ -70,7 +71,7 @@ async fn health(services: web::Data<Rc<Services>>) -> ApiResult {
 #[get("/api/ready")]
 async fn ready(services: web::Data<Rc<Services>>, gate: web::Data<Gate>) -> ApiResult {
     let not_ready = || Problem::unavailable("not ready");
-    if gate.draining() {
+    if gate.draining() || services.lags.lagging() {
         return Err(not_ready());
     }
     let database = tokio::time::timeout(PATIENCE, services.db.answers());

@@ -146,7 +146,7 @@ async fn sign_in(
     let address = gate.address(request.peer_addr().map(|peer| peer.ip()), request.headers());
     let name = user_name(&body.name);
     let counted = name.clone().unwrap_or_default();
-    gate.sign_in(&counted, address)?;
+    gate.sign_in(&counted, address).await?;
     let found = match name {
         Some(name) => services.db.user_by_name(name).await?,
         None => None,
@@ -252,7 +252,7 @@ async fn change_password(
         return Err(Problem::invalid("new", "must be another than now"));
     }
     let address = gate.address(request.peer_addr().map(|peer| peer.ip()), request.headers());
-    gate.sign_in(&user.name, address)?;
+    gate.sign_in(&user.name, address).await?;
     let found = services.db.user_by_name(user.name.clone()).await?;
     if !checked(&gate, body.current, found.map(|found| found.hash)).await? {
         return Err(Problem::invalid("current", "is not the password"));

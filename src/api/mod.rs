@@ -21,6 +21,7 @@ mod keys;
 mod live;
 mod login;
 mod messages;
+pub mod metrics;
 pub mod openapi;
 mod outbound;
 pub mod page;

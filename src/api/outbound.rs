@@ -11,6 +11,7 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::time::UnixMillis;
 use crate::observe::clock::unix_now;
 use crate::observe::feed::FeedEvent;
+use crate::observe::metrics::{self, Refused};
 use crate::registry::messages::{CallerKnown, Place, Placed, Unplace};
 use crate::registry::roster::NewOutbound;
 use crate::session::services::Services;
@@ -85,6 +86,10 @@ async fn place(
     if let Some(limit) = spend::day_limit(&services, Some(&to)).await {
         return Err(spend::problem(&services, limit));
     }
+    if services.lags.lagging() {
+        metrics::call_refused(Refused::Lag);
+        return Err(Problem::unavailable("all lines are busy"));
+    }
     take_toll(&services, "to", &to).await?;
     let admission = AdmissionId::new(format!("{:032x}", rand::random::<u128>()));
     let call = NewOutbound {
@@ -94,6 +99,7 @@ async fn place(
         brief: Arc::new(Outbound { purpose: purpose.clone(), context }),
     };
     if !services.registry.send(Place(call)).await? {
+        metrics::call_refused(Refused::Full);
         return Err(Problem::unavailable("all lines are busy"));
     }
     let sid = match create(&services, &admission, &to, &from).await {

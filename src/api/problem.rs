@@ -208,7 +208,11 @@ impl ResponseError for Problem {
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
         match error {
-            DbError::Unavailable(_) | DbError::Overloaded | DbError::Full | DbError::Closed => {
+            DbError::Unavailable(_)
+            | DbError::NotWritable(_)
+            | DbError::Overloaded
+            | DbError::Full
+            | DbError::Closed => {
                 tracing::warn!(error.code = error.code(), %error, "request not served");
                 Self::unavailable("the database does not answer")
             }

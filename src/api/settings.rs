@@ -90,7 +90,6 @@ fn wrong(problems: Vec<load::Problem>) -> Problem {
         message: match &problem.fault {
             Fault::Wrong { expected, .. } => format!("expected {expected}"),
             Fault::Unknown(_) => "is no setting that can be changed here".to_owned(),
-            Fault::Unsupported => "is not supported by this version yet".to_owned(),
             Fault::Missing(text) | Fault::Unreadable(text) | Fault::Clash(text) => text.clone(),
         },
         field: problem.subject,

@@ -15,7 +15,7 @@ use crate::domain::ids::CallSid;
 use crate::domain::turn::TurnRecord;
 use crate::observe::clock::unix_now;
 use crate::observe::feed::{FeedEvent, Numbered, Watcher};
-use crate::registry::messages::ListLive;
+use crate::registry::messages::{ListLive, ShowLive};
 use crate::session::services::Services;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, get, web};
@@ -158,7 +158,7 @@ impl Reader {
             }
             match timeout_at(self.checks.min(self.ends), self.watcher.numbered()).await {
                 Err(_) => {}
-                Ok(Ok(Numbered { n, event })) => self.on_event(n, event).await,
+                Ok(Ok(Numbered { n, event, .. })) => self.on_event(n, event).await,
                 Ok(Err(RecvError::Lagged(lost))) => {
                     let n = self.last.saturating_add(lost);
                     self.tell(n, "resync", &json!({ "reason": "slow", "lost": lost }));
@@ -187,6 +187,7 @@ impl Reader {
                 self.tell(n, "event", &data);
             }
             FeedEvent::Ended { sid, reason } => self.tell(n, "ended", &ended_view(&sid, reason)),
+            FeedEvent::Missed => self.tell(n, "resync", &json!({ "reason": "gap" })),
             FeedEvent::Closing => {
                 self.tell(n, "closing", &json!({}));
                 self.over = true;
@@ -196,9 +197,18 @@ impl Reader {
 
     /// How a call stands, if it is still there.
     async fn tell_call(&mut self, n: u64, sid: &CallSid) {
-        let Ok(calls) = self.services.registry.send(ListLive).await else { return };
-        if let Some(call) = calls.iter().find(|call| call.facts.sid == *sid) {
-            let view = LiveView::of(call, &self.services.profile.timezone);
+        let here = self.services.registry.send(ShowLive(sid.clone())).await;
+        let call = match here {
+            Ok(Some(call)) => Some(call),
+            // Perhaps another replica's.
+            Ok(None) => {
+                let Ok(calls) = self.services.registry.send(ListLive).await else { return };
+                calls.into_iter().find(|call| call.facts.sid == *sid)
+            }
+            Err(_) => return,
+        };
+        if let Some(call) = call {
+            let view = LiveView::of(&call, &self.services.profile.timezone);
             self.tell(n, "call", &view);
         }
     }

@@ -92,6 +92,7 @@ async fn begin(
         business_number: services.config.twilio.phone_number.clone(),
         admission: AdmissionId::new(format!("{}{:016x}", mark(who), rand::random::<u64>())),
         unaffordable: false,
+        lagging: services.lags.lagging(),
     };
     let Admitted::New(facts) = services.registry.send(Admit(call)).await? else {
         return Err(Problem::unavailable("all lines are busy"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Names and addresses remembered at once, each; the oldest go first.
 const REMEMBERED: usize = 10_000;
 /// The longest wait for a name, from whatever address: a stranger must not lock somebody out for long.
-const NAME_WAIT: Duration = Duration::from_secs(60);
+pub(super) const NAME_WAIT: Duration = Duration::from_secs(60);
 
 /// Attempts of one name or address.
 #[derive(Clone, Copy, Debug)]

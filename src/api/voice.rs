@@ -14,6 +14,7 @@ use crate::domain::call::{CallFacts, CallKind, CallStatus, Direction, EndReason}
 use crate::domain::ids::{AdmissionId, CallSid};
 use crate::domain::phone::PhoneNumber;
 use crate::observe::clock::unix_now;
+use crate::observe::metrics::{self, Refused};
 use crate::registry::messages::{Admit, Finish, GoOn, Placed, StatusCame};
 use crate::registry::roster::{Admitted, DialResult, NewCall, Onward};
 use crate::registry::token::Claims;
@@ -189,12 +190,13 @@ fn onward_document(services: &Services, sid: &CallSid, onward: Onward, unanswere
 
 /// A call that we placed is named by its admission in each request about it, for the first of them may come before
 /// Twilio's answer to us.
-fn join_placed(services: &Services, request: &HttpRequest, voice: &VoiceRequest) {
+async fn join_placed(services: &Services, request: &HttpRequest, voice: &VoiceRequest) {
     let named = form_urlencoded::parse(request.query_string().as_bytes())
         .find(|(key, _)| key == ADMISSION_KEY)
         .map(|(_, admission)| AdmissionId::new(admission.as_ref()));
     if let Some(admission) = named {
-        services.registry.do_send(Placed { admission, sid: voice.call_sid.clone() });
+        // Another replica may have placed it. Whatever comes of this, the request itself is answered.
+        let _ = services.registry.send(Placed { admission, sid: voice.call_sid.clone() }).await;
     }
 }
 
@@ -209,11 +211,12 @@ async fn incoming(
         Ok(voice) => voice,
         Err(status) => return refused(&request, status),
     };
-    join_placed(&services, &request, &voice);
+    join_placed(&services, &request, &voice).await;
     let outbound = matches!(voice.direction, Some(LegDirection::OutboundApi | LegDirection::OutboundDial));
     let own = voice.own_party().as_raw();
     if !outbound && !gate.lets_call(voice.other_party().number().map(PhoneNumber::as_str), &own) {
         tracing::warn!(call.id = %voice.call_sid, "call refused: too many from its number or to ours");
+        metrics::call_refused(Refused::Rate);
         return xml(twiml::say_and_hangup(say(&services, &services.busy_words)));
     }
     // Whether one that we placed could be paid for was asked when it was placed.
@@ -221,6 +224,7 @@ async fn incoming(
         true => None,
         false => spend::day_limit(&services, voice.other_party().number()).await,
     };
+    let lagging = services.lags.lagging();
     let call = NewCall {
         sid: voice.call_sid.clone(),
         kind: CallKind::Twilio,
@@ -229,18 +233,22 @@ async fn incoming(
         business_number: voice.own_party().as_raw().into_owned(),
         admission: AdmissionId::new(format!("{:032x}", rand::random::<u128>())),
         unaffordable: limit.is_some(),
+        lagging,
     };
     match services.registry.send(Admit(call)).await {
         Ok(Admitted::New(facts) | Admitted::Again(facts)) => stream_document(&services, &facts),
         Ok(Admitted::GoOn(onward)) => onward_document(&services, &voice.call_sid, onward, false),
         Ok(Admitted::Full) => {
-            tracing::warn!(call.id = %voice.call_sid, "call refused: no room");
+            let why = if lagging { Refused::Lag } else { Refused::Full };
+            tracing::warn!(call.id = %voice.call_sid, why = why.as_str(), "call refused: no room");
+            metrics::call_refused(why);
             match &services.transfer_number {
                 Some(_) => last_resort_document(&services),
                 None => xml(twiml::say_and_hangup(say(&services, &services.busy_words))),
             }
         }
         Ok(Admitted::Unaffordable) => {
+            metrics::call_refused(Refused::Spend);
             let limit = limit.map_or("day", DayLimit::as_str);
             tracing::warn!(call.id = %voice.call_sid, limit, "call refused: as much is spent today as may be");
             let event = AuditEvent::new("call.refused", json!({ "spend_limit": limit }));
@@ -291,7 +299,7 @@ async fn status(services: Shared, request: HttpRequest, body: Bytes) -> HttpResp
         Ok(voice) => voice,
         Err(status) => return refused(&request, status),
     };
-    join_placed(&services, &request, &voice);
+    join_placed(&services, &request, &voice).await;
     // A dialled person's leg has a status of its own, which does not end the caller's.
     if let (Some(status), None) = (voice.status, &voice.parent_call_sid) {
         services.registry.do_send(StatusCame { sid: voice.call_sid, status });

@@ -5,6 +5,7 @@
 use super::{Blueprint, busy_words, own_phrases, share_of, spent_words};
 use crate::call::services::CallServices;
 use crate::domain::phone::PhoneNumber;
+use crate::provider::measured::MeasuredStt;
 use crate::provider::stt::deepgram::DeepgramStt;
 use crate::session::live::{Current, Live};
 use crate::session::services::Services;
@@ -74,7 +75,8 @@ impl Blueprint {
         if config.tts.voice_id != old.config.tts.voice_id {
             services.voices = self.voices(&config, &self.clients());
         }
-        services.stt = Rc::new(DeepgramStt::new(Rc::new(config.stt.clone()), self.clients().ws));
+        let recogniser = DeepgramStt::new(Rc::new(config.stt.clone()), self.clients().ws);
+        services.stt = MeasuredStt::of(Rc::new(recogniser), super::blueprint::RECOGNISER);
         services.config = config;
         services
     }

@@ -12,6 +12,7 @@ use super::messages::{
 use super::recorder::Begins;
 use super::services::CallServices;
 use super::supervision::{RestartPolicy, Verdict, spawn_guarded};
+use super::traced::{self, Turns};
 use crate::audio::wav::stereo::Side;
 use crate::booking::availability::is_open_at;
 use crate::booking::dates::BusinessDay;
@@ -30,6 +31,7 @@ use crate::domain::turn::{ResumeState, Speaker};
 use crate::domain::usage::{Item, Used};
 use crate::observe::clock::unix_now;
 use crate::observe::feed::FeedEvent;
+use crate::observe::metrics;
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, Recipient,
     SpawnHandle, WrapFuture,
@@ -120,6 +122,7 @@ pub struct CallActor {
     hour_checked: i64,
     /// Sentences that the voice's mailbox did not take.
     refused: Vec<(ReplyId, u32)>,
+    turns: Turns,
 }
 
 impl CallActor {
@@ -166,11 +169,14 @@ impl CallActor {
             counted_until: CallTime::ZERO,
             hour_checked: 0,
             refused: Vec::new(),
+            turns: Turns::default(),
         };
+        let _span = traced::call(&actor.facts).entered();
         let died = lines.died;
         let (address, _task) = spawn_guarded(actor, MAILBOX, move |panicked| {
             if !left.get() {
                 tracing::error!(panicked, "call actor is gone without having left");
+                metrics::child_down("call", panicked);
                 died();
                 stream.do_send(CloseStream { orderly: false });
             }
@@ -186,6 +192,7 @@ impl CallActor {
             customer: self.customer.clone(),
             brief: self.brief.clone(),
             known: self.known.clone(),
+            turns: self.turns.clone(),
             call: ctx.address(),
         }
     }
@@ -285,7 +292,12 @@ impl CallActor {
         self.look_at_the_hour();
         let at = self.media.now();
         let effects = match &mut self.machine {
-            Some(machine) => self.media.with_playback(|playback| machine.on(at, event, playback)),
+            Some(machine) => {
+                if machine.is_letting_go() {
+                    machine.set_silent(self.media.caller_silence());
+                }
+                self.media.with_playback(|playback| machine.on(at, event, playback))
+            }
             None => {
                 self.early.push(event);
                 return;
@@ -309,9 +321,18 @@ impl CallActor {
                 }
             }
             Effect::StopSpeech(reply) => self.children.stop_speech(reply),
-            Effect::Answer { reply, text } => self.children.answer(reply, text),
-            Effect::StopAnswer { reply, fate } => self.children.stop_answer(reply, fate),
-            Effect::AnswerHeard { reply, text } => self.children.answer_heard(reply, text),
+            Effect::Answer { reply, text } => {
+                self.turns.begin(reply);
+                self.children.answer(reply, text);
+            }
+            Effect::StopAnswer { reply, fate } => {
+                self.turns.end(reply);
+                self.children.stop_answer(reply, fate);
+            }
+            Effect::AnswerHeard { reply, text } => {
+                self.turns.end(reply);
+                self.children.answer_heard(reply, text);
+            }
             Effect::Said { reply, heard } => self.children.said(reply, heard),
             Effect::Note { text } => self.children.note(text),
             Effect::Overheard { text } => self.children.overheard(text),
@@ -332,6 +353,7 @@ impl CallActor {
                 }
             }
             Effect::Record(turn) => {
+                self.turns.recorded(&turn);
                 if self.noted.insert(turn.n) {
                     // The words lie in the turn alone: what is masked or erased there is so for good.
                     let code = match turn.speaker {
@@ -339,6 +361,7 @@ impl CallActor {
                         Speaker::Bot => "bot.said",
                     };
                     self.audit(AuditEvent::new(code, serde_json::json!({ "turn": turn.n })));
+                    metrics::turn(&turn);
                 }
                 self.services.feed.tell(FeedEvent::Turn { sid: self.facts.sid.clone(), turn: turn.clone() });
                 self.write(Write::Turn { sid: self.facts.sid.clone(), epoch: self.facts.epoch, turn });
@@ -371,6 +394,7 @@ impl CallActor {
     }
 
     fn audit(&self, event: AuditEvent) {
+        metrics::call_event(&event.code, &event.detail);
         if self.services.feed.is_watched() {
             self.services.feed.tell(FeedEvent::Event {
                 sid: self.facts.sid.clone(),
@@ -411,6 +435,7 @@ impl CallActor {
             self.spent = self.spent.saturating_add(micros);
             self.day_spent = self.day_spent.saturating_add(micros);
             self.number_spent = self.number_spent.saturating_add(micros);
+            metrics::used(&used);
             self.write(Write::Usage { sid: self.facts.sid.clone(), at: unix_now(), used });
         }
         prices.call_cap_micros().is_some_and(|cap| self.spent >= cap) || self.day_is_spent()
@@ -498,6 +523,7 @@ impl CallActor {
                 self.children.start_mind(&home, state.as_ref());
             }
         }
+        metrics::child_restarted(child.as_str());
         self.step(Event::ChildUp(child), ctx);
     }
 }
@@ -613,6 +639,7 @@ impl Handler<ChildDown> for CallActor {
             return;
         }
         self.children.lost(down.child);
+        metrics::child_down(down.child.as_str(), down.panicked);
         if down.panicked {
             tracing::error!(call.id = %self.facts.sid, child = down.child.as_str(), "child panicked");
         }

@@ -12,6 +12,7 @@ use super::stt::actor::SttActor;
 use super::stt::machine::EarSettings;
 use super::stt::messages as ear;
 use super::supervision::spawn_guarded;
+use super::traced::Turns;
 use super::tts::actor::TtsActor;
 use super::tts::messages as voice;
 use crate::dialogue::prompt::Outbound;
@@ -41,6 +42,8 @@ pub struct Home {
     pub brief: Option<Arc<Outbound>>,
     /// Who hears, in the registry, who is on the other end.
     pub known: Recipient<CallerKnown>,
+    /// Which turn is being answered.
+    pub turns: Turns,
     /// The parent.
     pub call: Addr<CallActor>,
 }
@@ -190,6 +193,7 @@ impl Children {
             known: Some(home.teller()),
             events: home.call.clone().recipient(),
             meter: home.media.meter(),
+            turns: home.turns.clone(),
             t0: home.media.t0(),
         };
         let actor = super::mind::make(generation, whose, state);

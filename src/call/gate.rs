@@ -2,7 +2,8 @@
 
 use super::dialogue::actor::{Gate, Permit};
 use crate::config::llm::LlmConfig;
-use crate::provider::breaker::{Breaker, BreakerConfig};
+use crate::observe::metrics::{BreakerGauge, Service};
+use crate::provider::breaker::{Breaker, BreakerConfig, BreakerState};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub struct ModelGate {
     /// Requests whose answers are not over.
     out: Cell<usize>,
     limit: usize,
+    shown: Option<BreakerGauge>,
 }
 
 impl ModelGate {
@@ -29,6 +31,19 @@ impl ModelGate {
             })),
             out: Cell::new(0),
             limit: config.max_concurrent.max(1),
+            shown: None,
+        }
+    }
+
+    /// Shows in the metrics, under this model's name, whether it is left alone.
+    pub fn shown_as(mut self, model: &str) -> Self {
+        self.shown = Some(BreakerGauge::new(Service::Llm, model));
+        self
+    }
+
+    fn show(&self, breaker: &Breaker) {
+        if let Some(shown) = &self.shown {
+            shown.tell(breaker.state() != BreakerState::Closed);
         }
     }
 }
@@ -48,6 +63,7 @@ impl Gate for ModelGate {
                 Some(false) => breaker.failure(ticket, now),
                 None => breaker.cancelled(ticket, now),
             }
+            self.show(&breaker);
         }))
     }
 }

@@ -6,11 +6,15 @@
 mod caller;
 mod end;
 mod failure;
+mod handover;
 mod recording;
 mod staff;
 mod thought;
 mod time;
+mod types;
 mod voice;
+
+pub use types::{Child, Effect, Event, Phrases, Setup, Timer};
 
 use super::messages::{Departure, NextStep, StaffOrder, StreamEvent, UNANSWERED};
 use super::playback::{Playback, Played, join_words};
@@ -19,244 +23,16 @@ use super::turn::BargeInRules;
 use crate::call::dialogue::messages::{Fate, Then, Thought};
 use crate::call::stt::messages::Heard;
 use crate::call::tts::messages::Spoke;
-use crate::config::call::CallConfig;
 use crate::domain::audit::AuditEvent;
 use crate::domain::call::{EndReason, Outcome};
-use crate::domain::ids::{Epoch, ReplyId};
+use crate::domain::ids::ReplyId;
 use crate::domain::time::CallTime;
-use crate::domain::turn::{ResumeState, Speaker, StageLatencies, TurnRecord};
+use crate::domain::turn::{Parting, ResumeState, Speaker, StageLatencies, TurnRecord};
+use handover::Handover;
 use recording::CardWatch;
 use serde_json::json;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
-
-/// The children of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Child {
-    /// The ear.
-    Stt,
-    /// The voice.
-    Tts,
-    /// The mind.
-    Dialogue,
-}
-
-impl Child {
-    /// The word for audit rows and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stt => "stt",
-            Self::Tts => "tts",
-            Self::Dialogue => "dialogue",
-        }
-    }
-}
-
-/// The timers of a call. Setting one that runs replaces it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Timer {
-    /// The caller has waited long enough for something to be said.
-    Filler,
-    /// The caller has waited too long for the answer.
-    Apology,
-    /// Nobody has spoken for a while.
-    Idle,
-    /// The longest allowed call.
-    MaxDuration,
-    /// A mark should have come back.
-    Mark,
-    /// The caller went on, but no more words came.
-    Resume,
-    /// No further key was pressed.
-    Digits,
-    /// The ear had its time to deliver the last words.
-    Closing,
-    /// The last words of the call should have been heard by now.
-    LeaveBy,
-}
-
-/// What happens to a call.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// Its actor is ready; the customer was looked up. The greeting's words.
-    Begin {
-        /// What the bot says first.
-        greeting: String,
-    },
-    /// The ear tells something.
-    Heard(Heard),
-    /// The mind tells something.
-    Thought(Thought),
-    /// The voice tells something.
-    Spoke(Spoke),
-    /// The stream tells something.
-    Stream(StreamEvent),
-    /// A timer ran out.
-    Timer(Timer),
-    /// A child is down and will be started again.
-    ChildDown(Child),
-    /// A child is there again.
-    ChildUp(Child),
-    /// A child cannot be kept alive.
-    ChildGone(Child),
-    /// Staff want something.
-    Staff(StaffOrder),
-    /// As much money as is allowed was spent.
-    SpendCap,
-    /// The call is to end now.
-    End(EndReason),
-}
-
-/// What a call wants done, in this order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Twilio's buffer is cleared: the playback's `clear` goes on the wire now.
-    Clear,
-    /// The voice speaks a sentence.
-    Speak {
-        /// Which reply.
-        reply: ReplyId,
-        /// Its position.
-        sentence: u32,
-        /// The words.
-        text: String,
-        /// Whether the audio is worth keeping.
-        cache: bool,
-    },
-    /// The voice forgets a reply.
-    StopSpeech(ReplyId),
-    /// The mind answers a turn.
-    Answer {
-        /// The answer's number.
-        reply: ReplyId,
-        /// The whole turn.
-        text: String,
-    },
-    /// The mind drops an answer.
-    StopAnswer {
-        /// Which.
-        reply: ReplyId,
-        /// What becomes of it.
-        fate: Fate,
-    },
-    /// The mind learns that an answer was heard to its end.
-    AnswerHeard {
-        /// Which.
-        reply: ReplyId,
-        /// The words.
-        text: String,
-    },
-    /// The mind learns what the bot said of its own accord.
-    Said {
-        /// Which reply.
-        reply: ReplyId,
-        /// The words heard.
-        heard: String,
-    },
-    /// The mind learns of something beside the words.
-    Note {
-        /// One sentence about it.
-        text: String,
-    },
-    /// The mind learns what the caller said and somebody else has answered.
-    Overheard {
-        /// The words.
-        text: String,
-    },
-    /// The ear settles what it has.
-    Finalize,
-    /// The ear delivers its last words and stops.
-    FinishListening,
-    /// A timer is set.
-    SetTimer(Timer, Duration),
-    /// A timer is dropped.
-    CancelTimer(Timer),
-    /// A turn is written, or written again.
-    Record(TurnRecord),
-    /// Both sides are recorded from now on.
-    StartRecording {
-        /// Milliseconds since the call's start, as turns are timed.
-        since_start_ms: u64,
-    },
-    /// What was recorded of the caller between two times is silenced.
-    Silence {
-        /// From here.
-        from: CallTime,
-        /// To here.
-        to: CallTime,
-    },
-    /// The same, of what was recorded of an earlier stream.
-    SilenceBefore {
-        /// From here, in milliseconds since the call's start.
-        from_ms: u64,
-        /// To here.
-        to_ms: u64,
-    },
-    /// What is needed to resume has changed beyond the turns.
-    SaveState,
-    /// A row of the audit trail is written.
-    Audit(AuditEvent),
-    /// The call leaves its actor. The last effect there is.
-    Leave(Departure),
-}
-
-/// The words the bot says of its own accord.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Phrases {
-    /// Bridges a wait; taken in turn.
-    pub fillers: Vec<String>,
-    /// Bridges the wait for a tool, by its name; said once, before the others.
-    pub tool_fillers: BTreeMap<String, String>,
-    /// Asks whether the caller is there; taken in turn.
-    pub idle_prompts: Vec<String>,
-    /// Before hanging up on silence.
-    pub idle_goodbye: String,
-    /// At the end, where the model said none.
-    pub goodbye: String,
-    /// After a failure the conversation can survive.
-    pub say_again: String,
-    /// While nothing the caller says can be made out; taken in turn.
-    pub cannot_hear: Vec<String>,
-    /// Once it can be again, where words may have been lost meanwhile.
-    pub hears_again: String,
-    /// After one it cannot, before hanging up.
-    pub apology_goodbye: String,
-    /// After one it cannot, before the caller is connected to a person.
-    pub apology_transfer: String,
-    /// Before the caller is connected to a person.
-    pub transfer: String,
-    /// At the longest allowed call.
-    pub max_duration: String,
-    /// After a broken stream.
-    pub resumed: String,
-    /// After a person was rung who did not answer.
-    pub transfer_failed: String,
-}
-
-/// What a call is set up with.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// Times and limits.
-    pub config: CallConfig,
-    /// The bot's own words.
-    pub phrases: Phrases,
-    /// Whether a person can be rung.
-    pub can_transfer: bool,
-    /// Whether the key `0` asks for a person.
-    pub zero_for_person: bool,
-    /// Whether the call is recorded.
-    pub record: bool,
-    /// Spoken before anything is recorded and before the greeting, not to be interrupted.
-    pub notice: Option<String>,
-    /// Whether the greeting is for this caller alone: it has a name in it, or why they are rung.
-    pub named: bool,
-    /// Which owner of the call this is; from the second on, the call is a resumed one.
-    pub epoch: Epoch,
-    /// What went before, if the call is resumed and it could be read.
-    pub resume: Option<ResumeState>,
-    /// Turns kept for a resume.
-    pub keep_turns: usize,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -334,6 +110,7 @@ pub struct CallMachine {
     /// Whether the caller was told, in this stream or an earlier one, or need not be.
     notified: bool,
     cards: CardWatch,
+    handover: Handover,
 }
 
 /// Numbers of turns set aside for each owner of a call.
@@ -409,6 +186,7 @@ impl CallMachine {
             notice: None,
             notified: setup.notice.is_none(),
             cards: CardWatch::default(),
+            handover: Handover::default(),
             setup,
         };
         if let Some(resume) = machine.setup.resume.take() {
@@ -420,7 +198,11 @@ impl CallMachine {
             machine.outcome = resume.outcome;
             machine.facts = resume.facts;
             machine.elapsed_before_ms = resume.elapsed_ms;
-            machine.breaks = resume.breaks.saturating_add(1);
+            machine.breaks = resume.breaks.saturating_add(u32::from(resume.parting == Parting::Broke));
+            machine.handover = Handover::of(resume.parting);
+            if resume.parting == Parting::AtPause {
+                machine.idle_prompts_made = resume.idle_prompts;
+            }
             machine.notified |= resume.notified;
             machine.muted = resume.muted;
             machine.cards = CardWatch::of(resume.digits);
@@ -458,6 +240,8 @@ impl CallMachine {
             notified: self.notified,
             muted: self.muted,
             digits: if self.setup.record { self.cards.digits() } else { Vec::new() },
+            parting: self.handover.parting(),
+            idle_prompts: self.idle_prompts_made,
         }
     }
 
@@ -497,6 +281,7 @@ impl CallMachine {
     pub fn on(&mut self, at: CallTime, event: Event, playback: &mut Playback) -> Effects {
         let mut fx = Effects::new();
         self.bot_until = playback.tail();
+        self.handover.next_event();
         // What was sent is told by the playback; the stream's message about it may still be on its way.
         let sent: Vec<ReplyId> =
             self.replies.iter().filter(|r| !r.sent && playback.has_sent(r.id)).map(|r| r.id).collect();
@@ -514,17 +299,19 @@ impl CallMachine {
                 self.depart(at, Departure::Ended { reason }, playback, &mut fx);
             }
             (_, Event::Stream(StreamEvent::Broke)) => {
+                self.handover.broke();
                 self.depart(at, Departure::Broke, playback, &mut fx);
             }
             (Phase::Closing(reason), event) => self.on_closing(at, reason, event, playback, &mut fx),
             (Phase::New | Phase::Live, Event::Stream(StreamEvent::Stopped)) => {
                 self.caller_gone(at, EndReason::Completed, playback, &mut fx);
             }
-            (Phase::New, Event::Begin { greeting }) => self.begin(at, greeting, &mut fx),
+            (Phase::New, Event::Begin { greeting }) => self.begin(at, greeting, playback, &mut fx),
             (Phase::Live, Event::Begin { .. }) => {}
             // Before the greeting the same rules hold as after it: nothing a caller does early is lost.
             (Phase::New | Phase::Live, event) => self.on_live(at, event, playback, &mut fx),
         }
+        self.let_go_if_may(at, playback, &mut fx);
         fx
     }
 
@@ -553,6 +340,7 @@ impl CallMachine {
                     }
                 }
             }
+            Event::Stream(StreamEvent::LetGo { within }) => self.wish_to_let_go(at, within, fx),
             Event::Stream(StreamEvent::Digit(digit)) => self.on_digit(at, digit, playback, fx),
             Event::Timer(timer) => self.on_timer(at, timer, playback, fx),
             Event::ChildDown(child) => self.on_child_down(at, child, playback, fx),
@@ -571,81 +359,7 @@ impl CallMachine {
         }
     }
 
-    /// The caller has hung up: nothing more is said, the last words are collected.
-    fn caller_gone(&mut self, at: CallTime, reason: EndReason, playback: &mut Playback, fx: &mut Effects) {
-        let tool_running = self.tool_running;
-        self.stop_all(at, true, playback, fx);
-        // A tool that writes is let finish: what it achieves belongs to the call.
-        self.tool_running = tool_running;
-        self.phase = Phase::Closing(reason);
-        fx.push(Effect::FinishListening);
-        fx.push(Effect::SetTimer(Timer::Closing, CLOSING));
-    }
-
-    fn on_closing(
-        &mut self,
-        at: CallTime,
-        reason: EndReason,
-        event: Event,
-        playback: &mut Playback,
-        fx: &mut Effects,
-    ) {
-        match event {
-            Event::Heard(Heard::Utterance { text, last_word_at }) => self.pending.push((text, last_word_at)),
-            Event::Heard(Heard::Digits(digits)) => self.digits_heard(digits),
-            Event::Heard(Heard::Audit(row)) | Event::Thought(Thought::Audit(row)) => {
-                fx.push(Effect::Audit(row))
-            }
-            Event::Thought(Thought::Achieved(outcome)) => {
-                self.achieve(outcome, fx);
-                self.tool_running = false;
-                if self.ear_done {
-                    self.close(at, reason, playback, fx);
-                }
-            }
-            Event::Thought(Thought::Fact(fact)) => self.keep_fact(fact, fx),
-            Event::Heard(Heard::Lost { .. })
-            | Event::ChildDown(Child::Stt)
-            | Event::ChildGone(Child::Stt) => {
-                self.ear_done = true;
-                if !self.tool_running {
-                    self.close(at, reason, playback, fx);
-                }
-            }
-            Event::Timer(Timer::Closing) => self.close(at, reason, playback, fx),
-            Event::Begin { .. }
-            | Event::Heard(
-                Heard::Ready
-                | Heard::Partial { .. }
-                | Heard::SpeechStarted
-                | Heard::Interrupted
-                | Heard::Waiting { .. }
-                | Heard::Hole { .. },
-            )
-            | Event::Thought(_)
-            | Event::Spoke(_)
-            | Event::Stream(_)
-            | Event::Timer(_)
-            | Event::ChildDown(_)
-            | Event::ChildUp(_)
-            | Event::ChildGone(_)
-            | Event::Staff(_)
-            | Event::SpendCap
-            | Event::End(_) => {}
-        }
-    }
-
-    /// Everything that was to come has come.
-    fn close(&mut self, at: CallTime, reason: EndReason, playback: &mut Playback, fx: &mut Effects) {
-        let reason = if reason == EndReason::Completed && self.outcome.message_taken {
-            EndReason::MessageTaken
-        } else {
-            reason
-        };
-        self.depart(at, Departure::Ended { reason }, playback, fx);
-    }
-
-    fn begin(&mut self, at: CallTime, greeting: String, fx: &mut Effects) {
+    fn begin(&mut self, at: CallTime, greeting: String, playback: &mut Playback, fx: &mut Effects) {
         self.phase = Phase::Live;
         let limit = Duration::from_secs(self.setup.config.max_call_s)
             .saturating_sub(Duration::from_millis(self.elapsed_before_ms));
@@ -654,15 +368,19 @@ impl CallMachine {
             return; // An ear that could not be had was known before the greeting.
         }
         self.begin_recording(at, fx);
-        if self.resumed && self.muted {
-            fx.push(audit("call.resumed", json!({ "breaks": self.breaks })));
-            self.facts.retain(|fact| fact != UNANSWERED);
-            return;
-        }
         if self.resumed {
             fx.push(audit("call.resumed", json!({ "breaks": self.breaks })));
             let unanswered = self.facts.iter().any(|fact| fact == UNANSWERED);
             self.facts.retain(|fact| fact != UNANSWERED);
+            let at_pause = self.handover.resumes_at_pause(fx);
+            if self.muted {
+                return;
+            }
+            if at_pause && !unanswered {
+                // Nobody was interrupted: what is open is answered, or the bot goes on listening.
+                self.settle(at, playback, fx);
+                return;
+            }
             let phrases = &self.setup.phrases;
             let words = if unanswered { &phrases.transfer_failed } else { &phrases.resumed }.clone();
             self.say(at, words, After::Listen, true, fx);

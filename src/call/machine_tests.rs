@@ -1,8 +1,13 @@
 use super::*;
 use crate::call::stt::messages::SpokenDigits;
+use crate::config::call::CallConfig;
+use crate::domain::ids::Epoch;
 use crate::domain::turn::Speaker;
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+
+#[path = "machine/handover_tests.rs"]
+mod handover;
 
 const VOICE_MS: u64 = 100;
 /// Length of a spoken character in these tests.
@@ -1383,6 +1388,7 @@ enum Step {
     Waiting,
     Hole,
     Ready,
+    LetGo(u64),
 }
 
 const WORDS: &[&str] = &["yes", "stop", "tomorrow", "on Friday at nine", "uh huh", "hold on"];
@@ -1402,6 +1408,7 @@ fn timer() -> impl Strategy<Value = Timer> {
         Just(Timer::Digits),
         Just(Timer::Closing),
         Just(Timer::LeaveBy),
+        Just(Timer::LetGo),
     ]
 }
 
@@ -1422,6 +1429,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => child().prop_map(Step::Up),
         1 => timer().prop_map(Step::Timer),
         1 => Just(Step::StrayMark),
+        1 => (0u64..5_000).prop_map(Step::LetGo),
         3 => prop_oneof![Just(Step::Deaf), Just(Step::Waiting), Just(Step::Hole), Just(Step::Ready)],
         1 => prop_oneof![
             Just(Step::Stopped), Just(Step::Broke), Just(Step::End), Just(Step::Lost), child().prop_map(Step::Gone),
@@ -1501,6 +1509,10 @@ proptest! {
                 Step::Waiting => { rig.waiting(0); }
                 Step::Hole => { rig.on(Event::Heard(Heard::Hole { ms: 900 })); }
                 Step::Ready => { rig.on(Event::Heard(Heard::Ready)); }
+                Step::LetGo(ms) => {
+                    rig.machine.set_silent(Duration::from_millis(ms));
+                    rig.on(Event::Stream(StreamEvent::LetGo { within: Duration::from_millis(5_000 - ms) }));
+                }
                 Step::Lost => { rig.on(Event::Heard(Heard::Lost { code: "x".into() })); }
             }
             if over {

@@ -161,6 +161,11 @@ impl Media {
         self.caller.borrow().len() >= join
     }
 
+    /// How long the caller has made no sound, as far as the stream has told.
+    pub fn caller_silence(&self) -> Duration {
+        Duration::from_millis((self.silence.get() / BYTES_PER_MS) as u64)
+    }
+
     /// Bytes of the caller's audio that nobody took in time.
     pub fn caller_dropped(&self) -> u64 {
         self.caller_dropped.get()

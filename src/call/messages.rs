@@ -6,6 +6,7 @@ use crate::domain::ids::{CallSid, Epoch};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::turn::ResumeState;
 use actix::Message;
+use serde::{Deserialize, Serialize};
 
 /// What Twilio is to do with the caller once the stream is closed; answered by `/voice/continue`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,8 @@ pub const UNANSWERED: &str = "The person the caller was being connected to did n
 pub struct EndCall(pub EndReason);
 
 /// What staff want of a live call. Answered with whether it is done: not while the call's last words are being said.
-#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[serde(rename_all = "snake_case")]
 #[rtype(result = "bool")]
 pub enum StaffOrder {
     /// Hang up.
@@ -124,6 +126,11 @@ pub enum StreamEvent {
     FirstSent(Vec<crate::domain::ids::ReplyId>),
     /// The caller's voice has lasted this long over the bot, ms.
     VoiceOver(u64),
+    /// Another process is to go on with the call: it lets go of its stream at its next pause. Told by the registry.
+    LetGo {
+        /// How long a pause is waited for.
+        within: std::time::Duration,
+    },
 }
 
 /// The call is over or gone: its stream's socket is to be closed.

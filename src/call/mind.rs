@@ -6,6 +6,7 @@ use super::dialogue::machine::{DialogueMachine, Settings};
 use super::dialogue::messages::DialogueEvent;
 use super::meter::{Meter, Metered};
 use super::services::CallServices;
+use super::traced::{TracedDesk, TracedModel, Turns};
 use crate::dialogue::prompt::{CallerFacts, Outbound, PromptContext};
 use crate::domain::appointment::Customer;
 use crate::domain::call::{CallFacts, CallKind, Direction};
@@ -56,6 +57,8 @@ pub struct Whose<'a> {
     pub events: Recipient<DialogueEvent>,
     /// Where the tokens it uses are counted.
     pub meter: Rc<Meter>,
+    /// Which turn is being answered.
+    pub turns: Turns,
     /// The zero of the call's clock.
     pub t0: Instant,
 }
@@ -83,13 +86,16 @@ pub fn make(generation: Generation, whose: Whose<'_>, state: Option<&ResumeState
     .telling(whose.known);
     let timezone = services.profile.timezone.clone();
     let fresh = ResumeState::default();
-    let counted = |model: &Rc<dyn ChatModel>| Metered::model(Rc::clone(model), Rc::clone(&whose.meter));
+    let (turns, sid) = (&whose.turns, &whose.facts.sid);
+    let counted = |model: &Rc<dyn ChatModel>| {
+        TracedModel::of(Metered::model(Rc::clone(model), Rc::clone(&whose.meter)), turns, sid)
+    };
     let voice = |voice: &Voice| Voice { model: counted(&voice.model), gate: Rc::clone(&voice.gate) };
     DialogueActor::new(Parts {
         machine: DialogueMachine::new(settings, context, state.unwrap_or(&fresh)),
         primary: voice(&services.primary),
         fallback: services.fallback.as_ref().map(voice),
-        desk: Rc::new(desk),
+        desk: TracedDesk::of(Rc::new(desk), turns, sid),
         summariser: Some(Rc::new(Digest(counted(&services.summary_model)))),
         local_time: Box::new(move || local_time(&timezone)),
         events: whose.events,

@@ -17,6 +17,7 @@ pub mod reply;
 pub mod services;
 pub mod stt;
 pub mod supervision;
+pub mod traced;
 pub mod tts;
 pub mod turn;
 

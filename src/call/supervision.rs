@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 /// What to do about a child that is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl RestartPolicy {
     }
 }
 
-/// Starts an actor on this thread in a task of its own. `ended` runs once when it is gone, with whether it panicked;
+/// Starts an actor on this thread in a task of its own, in the span of whoever starts it. `ended` runs once when it is gone, with whether it panicked;
 /// a panic goes no further than that task. Aborting the task stops the actor without a word.
 pub fn spawn_guarded<A>(
     actor: A,
@@ -63,10 +64,11 @@ where
     context.set_mailbox_capacity(mailbox);
     let address = context.address();
     let life = context.into_future(actor);
-    let task = actix_rt::spawn(async move {
+    let guarded = async move {
         let panicked = AssertUnwindSafe(life).catch_unwind().await.is_err();
         ended(panicked);
-    });
+    };
+    let task = actix_rt::spawn(guarded.in_current_span());
     (address, task)
 }
 

@@ -8,7 +8,9 @@ use crate::call::dialogue::messages::{Answer, DialogueEvent, Heard, Then, Though
 use crate::call::mind::{Whose, make};
 use crate::call::services::CallServices;
 use crate::call::supervision::spawn_guarded;
+use crate::call::traced::Turns;
 use crate::config::server::ServerConfig;
+use crate::db::{DbHandle, Presence};
 use crate::dialogue::phrases;
 use crate::domain::call::{CallFacts, CallKind, Direction};
 use crate::domain::ids::{AdmissionId, CallSid, Epoch, Generation, ReplyId};
@@ -23,8 +25,12 @@ use secrecy::ExposeSecret as _;
 use std::io::{BufRead as _, Write as _};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+
+/// How often a conversation says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// Passes what the mind comes to on to the terminal.
 struct Screen(mpsc::UnboundedSender<Thought>);
@@ -60,11 +66,31 @@ pub fn run(args: &ChatArgs, inputs: &Inputs) -> anyhow::Result<ExitCode> {
             None
         };
         let desk = app::desk(config, business).await?;
-        let talked = talk(desk.services()).await;
+        let services = desk.services();
+        let here = actix_rt::spawn(be_there(services.db.clone()));
+        let talked = talk(Rc::clone(&services)).await;
+        here.abort();
+        if let Err(error) = services.db.leave().await {
+            tracing::debug!(%error, "the conversation is left to whoever finds it");
+        }
+        drop(services);
         desk.close().await;
         drop(vendors);
         talked.map(|()| ExitCode::SUCCESS)
     })
+}
+
+/// Says that somebody has the conversation: a server on the same database would take it over.
+async fn be_there(db: DbHandle) {
+    loop {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        // It takes no calls from others.
+        let me = Presence { id: db.replica().clone(), version, calls: 1, draining: true };
+        if let Err(error) = db.heartbeat(me).await {
+            tracing::debug!(%error, "nobody knows that this conversation is there");
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
 }
 
 /// Talks with whoever types on standard input, until they leave or the bot ends the conversation.
@@ -94,6 +120,7 @@ async fn talk(services: Rc<CallServices>) -> anyhow::Result<()> {
         known: None,
         events: screen.recipient(),
         meter: Rc::default(),
+        turns: Turns::default(),
         t0: Instant::now(),
     };
     let (mind, _task) = spawn_guarded(make(Generation(1), whose, None), 64, |panicked| {

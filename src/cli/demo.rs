@@ -165,6 +165,7 @@ async fn print_call(mut feed: Watcher) {
                 FeedEvent::Event { .. }
                 | FeedEvent::Started { .. }
                 | FeedEvent::Changed { .. }
+                | FeedEvent::Missed
                 | FeedEvent::Closing,
             ) => {}
             Err(RecvError::Lagged(missed)) => println!("  --        ({missed} events not shown)"),

@@ -46,8 +46,6 @@ pub enum Fault {
     Missing(String),
     /// There is no such setting; the nearest one that there is.
     Unknown(Option<String>),
-    /// This version does not know how to do that.
-    Unsupported,
     /// Its text or file cannot be read; the text says why.
     Unreadable(String),
     /// It contradicts another setting; the text says how.
@@ -80,7 +78,6 @@ impl fmt::Display for Problem {
             Fault::Unknown(None) => {
                 write!(f, "{subject} is no setting; `frontdesk check-config` lists all of them")
             }
-            Fault::Unsupported => write!(f, "{subject} is not supported by this version yet: take it out"),
             Fault::Unreadable(why) => write!(f, "{subject} cannot be read: {why}"),
             Fault::Clash(how) => write!(f, "{subject}: {how}"),
         }
@@ -125,6 +122,10 @@ pub fn load(vars: &BTreeMap<String, String>, file: Option<(&str, &str)>) -> Load
         let (subject, text) = match text_of(vars, &variable) {
             Some(text) => (variable, Some(text.to_owned())),
             None if key == "database.url" => ("DATABASE_PATH".to_owned(), aliased.clone()),
+            // Set to nothing, it is off; left out, it is not.
+            None if key == "observe.metrics_addr" && vars.contains_key(&variable) => {
+                (variable, Some("off".to_owned()))
+            }
             None => (variable, None),
         };
         if let Some(text) = text {
@@ -255,9 +256,6 @@ fn unknown_keys(
     }
 }
 
-/// Names with a meaning that a later version gives them. Whoever sets one counts on it.
-const LATER: [&str; 4] = ["METRICS_ADDR", "METRICS_TOKEN", "REDIS_URL", "STATSD_ADDR"];
-
 /// Variables that look like one of a section and are none. Others that begin with `FRONTDESK_` are left alone: an
 /// orchestrator makes such variables for a service called frontdesk.
 fn unknown_variables(
@@ -272,9 +270,6 @@ fn unknown_variables(
             s.path().split('.').next().map(|section| setting::general_variable(&format!("{section}.")))
         })
         .collect();
-    for name in LATER.into_iter().filter(|name| text_of(vars, name).is_some()) {
-        problems.push(Problem { subject: name.to_owned(), fault: Fault::Unsupported });
-    }
     for (name, value) in vars {
         let of_section = sections.iter().any(|section| name.starts_with(section.as_str()));
         if known.contains_key(name) || !of_section || is_service_link(name, value) {

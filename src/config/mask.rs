@@ -14,7 +14,7 @@ pub(crate) const REDACTED: &str = "[REDACTED]";
 /// Masks too much rather than too little: a password may hold any sign that somebody forgot to escape.
 pub(crate) fn passwords(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let is_database = matches!(scheme, "postgres" | "postgresql" | "sqlite");
+    let is_database = matches!(scheme, "postgres" | "postgresql" | "sqlite" | "redis" | "rediss");
     let rest = match rest.rsplit_once('@') {
         Some((login, host)) => match login.split_once(':') {
             Some((name, _)) => format!("{name}:{REDACTED}@{host}"),
@@ -74,6 +74,8 @@ mod tests {
             ("postgres://u:ge/h@e?im@h/db", "postgres://u:[REDACTED]@h/db"),
             ("postgres://u@h/db", "postgres://u@h/db"),
             ("postgres:///db?user=u&password=geheim&x=1", "postgres:///db?user=u&password=[REDACTED]&x=1"),
+            ("redis://:geheim@h:6379/0", "redis://:[REDACTED]@h:6379/0"),
+            ("rediss://u:ge@heim@h", "rediss://u:[REDACTED]@h"),
             ("sqlite://data/frontdesk.db", "sqlite://data/frontdesk.db"),
             ("https://h?key=geheim&v=1", "https://h?key=[REDACTED]&v=[REDACTED]"),
             ("https://h/v1?geheim", "https://h/v1?[REDACTED]"),

@@ -5,6 +5,7 @@
 //! one line in its section: loading, checking, `check-config` and the table in the README follow from it.
 
 pub mod call;
+pub mod cluster;
 pub mod database;
 pub mod effective;
 pub mod jobs;
@@ -12,6 +13,7 @@ pub mod limits;
 pub mod llm;
 pub mod load;
 mod mask;
+pub mod observe;
 pub mod outbound;
 pub mod overlay;
 pub mod prices;
@@ -36,6 +38,8 @@ pub struct Config {
     pub server: server::ServerConfig,
     /// The database.
     pub database: database::DatabaseConfig,
+    /// The other replicas.
+    pub cluster: cluster::ClusterConfig,
     /// Twilio.
     pub twilio: twilio::TwilioConfig,
     /// Speech to text.
@@ -58,6 +62,8 @@ pub struct Config {
     pub retention: retention::RetentionConfig,
     /// What vendors charge, and how much may be spent.
     pub prices: prices::PricesConfig,
+    /// What the server tells of itself: metrics and traces.
+    pub observe: observe::ObserveConfig,
 }
 
 impl Config {
@@ -66,17 +72,28 @@ impl Config {
         self.server.max_calls.min(self.stt.max_concurrent)
     }
 
-    /// Every secret that is set, the database's password included: what must not stand in any output.
+    /// Every secret that is set, passwords in addresses included: what must not stand in any output.
     pub fn secrets(&self) -> Vec<SecretString> {
         let mut secrets: Vec<SecretString> =
             setting::all().iter().filter_map(|setting| setting.secret(self).cloned()).collect();
         secrets.extend(self.server.secrets());
-        let address = url::Url::parse(&self.database.url).ok();
-        let parameter = address.as_ref().and_then(|url| {
-            url.query_pairs().find(|(name, _)| name == "password").map(|(_, value)| value.into_owned())
-        });
-        let password = address.as_ref().and_then(|url| url.password().map(str::to_owned));
-        secrets.extend(parameter.into_iter().chain(password).map(SecretString::from));
+        let addresses = std::iter::once(&self.database.url).chain(&self.cluster.url);
+        secrets.extend(addresses.flat_map(|address| passwords(address)).map(SecretString::from));
         secrets
     }
+}
+
+/// The passwords in an address, as they stand there and as they are meant.
+fn passwords(address: &str) -> Vec<String> {
+    let Ok(url) = url::Url::parse(address) else { return Vec::new() };
+    let parameter =
+        url.query_pairs().find(|(name, _)| name == "password").map(|(_, value)| value.into_owned());
+    let written = url.password().map(str::to_owned);
+    // The same decoding as a form's, but for the plus sign.
+    let meant = written.as_deref().and_then(|password| {
+        let escaped = password.replace('+', "%2B");
+        form_urlencoded::parse(escaped.as_bytes()).next().map(|(name, _)| name.into_owned())
+    });
+    let meant = meant.filter(|meant| Some(meant) != written.as_ref() && !meant.is_empty());
+    parameter.into_iter().chain(written).chain(meant).collect()
 }

@@ -31,10 +31,14 @@ settings! {
         round_us: u64 = 2_000, check within(0, 5_000);
         /// Live calls at once, for the whole process; more hear a busy message.
         max_calls: usize = 500, check within(1, 100_000);
+        /// While a worker thread is later than this, smoothed over about a second, no new call is let in, ms; 0: never mind. Calls that are in go on.
+        max_lag_ms: u64 = 50, check within(0, 10_000);
         /// Kernel limit on unacknowledged bytes of a stalled stream, ms.
         tcp_user_timeout_ms: u64 = 8_000, check within(1_000, 600_000);
         /// How long a shutdown waits for live calls, ms.
         drain_ms: u64 = 120_000, check within(0, 3_600_000);
+        /// Where other replicas go on with them: how long a live call waits for a pause in which it lets go, ms.
+        handover_ms: u64 = 10_000, check within(0, 600_000);
         /// Filter of the log, as `tracing` understands it; libraries are never shown below `info`.
         log: String = "info".into(), env "RUST_LOG", check log_filter;
         /// Log as JSON lines instead of text.

@@ -7,10 +7,12 @@ mod value;
 
 use super::Config;
 use super::call::CallConfig;
+use super::cluster::ClusterConfig;
 use super::database::DatabaseConfig;
 use super::jobs::JobsConfig;
 use super::limits::LimitsConfig;
 use super::llm::{HostConfig, LlmConfig};
+use super::observe::ObserveConfig;
 use super::outbound::OutboundConfig;
 use super::prices::PricesConfig;
 use super::recording::RecordingConfig;
@@ -236,6 +238,7 @@ pub fn all() -> Vec<Box<dyn Setting>> {
     let mut all: Vec<Box<dyn Setting>> = Vec::new();
     bind::<ServerConfig>(&mut all, "server", |c| Some(&c.server), |c| &mut c.server);
     bind::<DatabaseConfig>(&mut all, "database", |c| Some(&c.database), |c| &mut c.database);
+    bind::<ClusterConfig>(&mut all, "cluster", |c| Some(&c.cluster), |c| &mut c.cluster);
     bind::<TwilioConfig>(&mut all, "twilio", |c| Some(&c.twilio), |c| &mut c.twilio);
     bind::<SttConfig>(&mut all, "stt", |c| Some(&c.stt), |c| &mut c.stt);
     bind::<TtsConfig>(&mut all, "tts", |c| Some(&c.tts), |c| &mut c.tts);
@@ -257,6 +260,7 @@ pub fn all() -> Vec<Box<dyn Setting>> {
     bind::<JobsConfig>(&mut all, "jobs", |c| Some(&c.jobs), |c| &mut c.jobs);
     bind::<RetentionConfig>(&mut all, "retention", |c| Some(&c.retention), |c| &mut c.retention);
     bind::<PricesConfig>(&mut all, "prices", |c| Some(&c.prices), |c| &mut c.prices);
+    bind::<ObserveConfig>(&mut all, "observe", |c| Some(&c.observe), |c| &mut c.observe);
     all
 }
 

@@ -31,5 +31,7 @@ settings! {
         suspend_ms: u64 = 30_000, check within(1_000, 600_000);
         /// How many broken streams a call survives before it is given up with an apology.
         max_breaks: u32 = 5, check within(0, 1_000);
+        /// How often our live calls are compared with Twilio's own list, ms; 0: never. Calls younger than that are left alone.
+        reaper_ms: u64 = 60_000, check within(0, 3_600_000);
     }
 }

@@ -168,6 +168,32 @@ pub(super) fn database_url(value: &str) -> Result<(), String> {
     Err("sqlite://PATH or postgres://name:password@host/database".to_owned())
 }
 
+/// The address of a Redis, or none.
+pub(super) fn redis_url(value: &Option<String>) -> Result<(), String> {
+    let Some(value) = value else { return Ok(()) };
+    let fits = Url::parse(value).is_ok_and(|url| {
+        let database = url.path().trim_start_matches('/');
+        matches!(url.scheme(), "redis" | "rediss")
+            && url.host_str().is_some_and(|host| !matches!(host, "" | "0.0.0.0" | "[::]"))
+            && (database.is_empty() || database.parse::<u16>().is_ok())
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    if fits {
+        return Ok(());
+    }
+    Err("an address like redis://name:password@host:6379/0, or rediss:// for TLS".to_owned())
+}
+
+/// What names in a shared Redis begin with.
+pub(super) fn cluster_prefix(value: &str) -> Result<(), String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
+    if !value.is_empty() && value.len() <= 64 && value.bytes().all(plain) {
+        return Ok(());
+    }
+    Err("1 to 64 letters, digits, `-`, `_`, `.` or `:`".to_owned())
+}
+
 /// Where recordings are kept.
 pub(super) fn recordings_place(value: &str) -> Result<(), String> {
     let expected = "a folder, or s3://bucket/prefix";
@@ -207,6 +233,12 @@ pub(super) fn relations(config: &Config, sources: &BTreeMap<String, Source>) -> 
             config.twilio.start_timeout_ms,
             "twilio.reservation_ms",
             config.twilio.reservation_ms,
+        ),
+        (
+            "cluster.heartbeat_ms",
+            config.cluster.heartbeat_ms.saturating_mul(2),
+            "cluster.lease_ms",
+            config.cluster.lease_ms,
         ),
     ] {
         if low > high {
@@ -256,6 +288,16 @@ pub(super) fn relations(config: &Config, sources: &BTreeMap<String, Source>) -> 
     } else if server.tls_cert.is_some() && !server.base_url.starts_with("https://") {
         let cert = subject("server.tls_cert", sources);
         clash("server.base_url", format!("it must begin with https://: with {cert}, that is what is spoken"));
+    }
+    if config.cluster.url.is_some() && config.database.sqlite_path().is_some() {
+        let database = subject("database.url", sources);
+        clash(
+            "cluster.url",
+            format!(
+                "replicas share a database, and a SQLite file belongs to one process: set {database} to a postgres:// \
+                 address, or take this out"
+            ),
+        );
     }
     let hosts = std::iter::once(("llm.primary.base_url", &llm.primary))
         .chain(llm.fallback.as_ref().map(|host| ("llm.fallback.base_url", host)));

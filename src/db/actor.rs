@@ -4,16 +4,18 @@
 //! others to join it, so that many calls' notes cost one transaction. The mailbox is not bounded; the permits are that every
 //! queued write carries, taken before it is sent (`handle.rs`).
 
-use super::batch::{self, Done};
+use super::batch::{self, Away, Done};
 use super::connect::Pool;
 use super::error::DbError;
 use super::write::Write;
+use crate::domain::ids::{CallSid, Epoch, ReplicaId};
+use crate::observe::metrics;
 use actix::prelude::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// How often a write that fails for a passing reason is tried before it is given up.
 const TRIES: u8 = 5;
@@ -73,6 +75,10 @@ impl Item {
 
 pub(super) struct DbActor {
     pool: Pool,
+    /// Who writes.
+    me: ReplicaId,
+    /// Where is told what was refused because somebody newer has the call.
+    fenced: mpsc::Sender<(CallSid, Epoch)>,
     largest_batch: usize,
     /// How long writes nobody waits for are gathered.
     gather: Duration,
@@ -91,9 +97,18 @@ pub(super) struct DbActor {
 }
 
 impl DbActor {
-    pub(super) fn new(pool: Pool, largest_batch: usize, gather: Duration, totals: Arc<Totals>) -> Self {
+    pub(super) fn new(
+        pool: Pool,
+        me: ReplicaId,
+        fenced: mpsc::Sender<(CallSid, Epoch)>,
+        largest_batch: usize,
+        gather: Duration,
+        totals: Arc<Totals>,
+    ) -> Self {
         Self {
             pool,
+            me,
+            fenced,
             largest_batch: largest_batch.max(1),
             gather,
             gathering: false,
@@ -168,9 +183,11 @@ impl DbActor {
         }
         self.busy = true;
         self.totals.batches.fetch_add(1, Ordering::Relaxed);
-        let pool = self.pool.clone();
+        let (pool, me) = (self.pool.clone(), self.me.clone());
         let job = tokio::task::spawn_blocking(move || {
-            let done = batch::run(&pool, &writes);
+            let began = Instant::now();
+            let done = batch::run(&pool, &me, &writes);
+            metrics::db_batch(began.elapsed());
             (writes, done)
         });
         ctx.spawn(job.into_actor(self).map(move |result, act, ctx| {
@@ -192,10 +209,16 @@ impl DbActor {
         ctx: &mut Context<Self>,
     ) {
         let mut again = Vec::new();
-        let mut unavailable = None;
+        let mut absence = None;
         for ((write, mut waiting), done) in writes.into_iter().zip(waiting).zip(done) {
             match done {
-                Done::Answer(result) => self.answer(write.kind(), waiting, result),
+                Done::Answer(result) => {
+                    if let Some(epoch) = result.as_ref().err().and_then(DbError::fenced) {
+                        // Full: whoever writes again is told of again.
+                        let _ = self.fenced.try_send((CallSid::from(write.sid()), epoch));
+                    }
+                    self.answer(write.kind(), waiting, result);
+                }
                 Done::Again(error) if waiting.tries + 1 >= TRIES => {
                     self.answer(write.kind(), waiting, Err(error));
                 }
@@ -205,13 +228,13 @@ impl DbActor {
                 }
                 Done::NotTried => again.push(waiting.queued(write)),
                 // Who waits is told, to do without; what nobody waits for stays until the database is back.
-                Done::NoConnection(error) => {
+                Done::Away(away) => {
                     if waiting.reply.is_some() || self.closing {
-                        self.answer(write.kind(), waiting, Err(DbError::Unavailable(error.clone())));
+                        self.answer(write.kind(), waiting, Err(away.error()));
                     } else {
                         again.push(waiting.queued(write));
                     }
-                    unavailable = Some(error);
+                    absence = Some(away);
                 }
             }
         }
@@ -219,8 +242,8 @@ impl DbActor {
         for queued in again.into_iter().rev() {
             self.push_front(Item::Write(queued));
         }
-        if let Some(error) = unavailable {
-            self.fail_those_who_wait(&error);
+        if let Some(away) = absence {
+            self.fail_those_who_wait(&away);
         }
         if retry {
             self.busy = true;
@@ -235,16 +258,16 @@ impl DbActor {
     }
 
     /// Without a database nobody is kept waiting for their turn in the queue only to be told so.
-    fn fail_those_who_wait(&mut self, error: &Arc<r2d2::Error>) {
+    fn fail_those_who_wait(&mut self, away: &Away) {
         self.awaited = 0;
         for item in std::mem::take(&mut self.queue) {
             match item {
                 Item::Write(queued) if queued.reply.is_some() || self.closing => {
                     let (write, waiting) = queued.split();
-                    self.answer(write.kind(), waiting, Err(DbError::Unavailable(error.clone())));
+                    self.answer(write.kind(), waiting, Err(away.error()));
                 }
                 Item::Write(queued) => self.queue.push_back(Item::Write(queued)),
-                Item::Flush(reply) => drop(reply.send(Err(DbError::Unavailable(error.clone())))),
+                Item::Flush(reply) => drop(reply.send(Err(away.error()))),
             }
         }
     }

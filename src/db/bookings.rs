@@ -14,8 +14,9 @@ use super::customers;
 use super::error::DbError;
 use super::schema::{appointment_slots as slots, appointments};
 use super::time_off;
+use super::write::locked_call;
 use crate::domain::appointment::{Appointment, AppointmentStatus, Busy};
-use crate::domain::ids::CallSid;
+use crate::domain::ids::{CallSid, Epoch, ReplicaId};
 use crate::domain::time::UnixMillis;
 use diesel::prelude::*;
 use std::ops::Range;
@@ -31,6 +32,8 @@ const TRIES: u32 = 3;
 pub struct HoldRequest {
     /// Whose offer it is.
     pub call: CallSid,
+    /// Which owner of the call offers it; refused once somebody newer has the call.
+    pub epoch: Epoch,
     /// Whose time.
     pub staff: String,
     /// First millisecond.
@@ -48,6 +51,8 @@ pub struct HoldRequest {
 pub struct BookRequest {
     /// The call it is booked in.
     pub call: CallSid,
+    /// Which owner of the call books; refused once somebody newer has the call.
+    pub epoch: Epoch,
     /// Whose appointment, if known.
     pub customer_id: Option<i64>,
     /// Name of the service.
@@ -216,13 +221,24 @@ fn attempt<T>(
     }
 }
 
+/// Refuses what is done in a call that somebody newer has: a process that was frozen must not book when it wakes. Keeps
+/// the call from changing hands until the transaction ends. A call that is not known is nobody else's.
+fn fence(conn: &mut AnyConnection, me: &ReplicaId, call: &CallSid, epoch: Epoch) -> Result<(), DbError> {
+    match locked_call(conn, call) {
+        Ok(call) => call.check(me, epoch),
+        Err(DbError::UnknownCall(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Holds a slot for a call; false if somebody else has a part of it.
-pub(super) fn hold(conn: &mut AnyConnection, request: &HoldRequest) -> Result<bool, DbError> {
+pub(super) fn hold(conn: &mut AnyConnection, me: &ReplicaId, request: &HoldRequest) -> Result<bool, DbError> {
     let staff = person(&request.staff)?;
     let range = grains(request.starts_at, request.minutes)?;
     let id = request.starts_at.0.to_string();
     let owner = Owner::Hold { call: &request.call, id, until: request.until };
     let held = attempt(conn, |conn| {
+        fence(conn, me, &request.call, request.epoch)?;
         if time_off::blocks(conn, staff, request.starts_at, request.minutes)? {
             return Ok(Step::Undo);
         }
@@ -231,9 +247,18 @@ pub(super) fn hold(conn: &mut AnyConnection, request: &HoldRequest) -> Result<bo
     Ok(held.is_some())
 }
 
-/// Frees whatever a call holds.
-pub(super) fn release_holds(conn: &mut AnyConnection, call: &CallSid) -> Result<usize, DbError> {
+/// Frees whatever a call holds, unless another replica has the call and these are its offers.
+pub(super) fn release_holds(
+    conn: &mut AnyConnection,
+    me: &ReplicaId,
+    call: &CallSid,
+) -> Result<usize, DbError> {
     let freed = attempt(conn, |conn| {
+        match locked_call(conn, call).and_then(|call| call.check_replica(me)) {
+            Ok(()) | Err(DbError::UnknownCall(_)) => {}
+            Err(DbError::NotOurs { .. }) => return Ok(Step::Keep(0)),
+            Err(error) => return Err(error),
+        }
         let held = slots::table.filter(slots::hold_call.eq(call.as_str()));
         Ok(Step::Keep(diesel::delete(held).execute(conn)?))
     })?;
@@ -241,13 +266,18 @@ pub(super) fn release_holds(conn: &mut AnyConnection, call: &CallSid) -> Result<
 }
 
 /// Books, if every five minutes of it can be had.
-pub(super) fn book(conn: &mut AnyConnection, request: &BookRequest) -> Result<BookOutcome, DbError> {
+pub(super) fn book(
+    conn: &mut AnyConnection,
+    me: &ReplicaId,
+    request: &BookRequest,
+) -> Result<BookOutcome, DbError> {
     let staff = person(&request.staff)?;
     let range = grains(request.starts_at, request.minutes.saturating_add(request.buffer_minutes))?;
     // `grains` allows a day at most; both parts fit.
     let minutes = i32::try_from(request.minutes).map_err(|_| DbError::BadAppointment)?;
     let buffer = i32::try_from(request.buffer_minutes).map_err(|_| DbError::BadAppointment)?;
     let booked = attempt(conn, |conn| {
+        fence(conn, me, &request.call, request.epoch)?;
         if let Some(same) = booked_already(conn, request)? {
             return Ok(Step::Keep(BookOutcome::Already(same)));
         }

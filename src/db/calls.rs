@@ -11,7 +11,7 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::call::{
     CallFacts, CallKind, CallStatus, Direction, EndReason, MessageKind, Outcome, SummaryState,
 };
-use crate::domain::ids::{AdmissionId, CallSid, Epoch};
+use crate::domain::ids::{AdmissionId, CallSid, Epoch, ReplicaId};
 use crate::domain::job::JobKind;
 use crate::domain::phone::{CallerId, PhoneNumber};
 use crate::domain::time::UnixMillis;
@@ -172,7 +172,7 @@ impl CallRow {
     }
 }
 
-fn narrow(stored: i64) -> u32 {
+pub(super) fn narrow(stored: i64) -> u32 {
     u32::try_from(stored.max(0)).unwrap_or(u32::MAX)
 }
 
@@ -202,9 +202,11 @@ fn caller_from_columns(kind: &str, text: Option<String>) -> CallerId {
     }
 }
 
-/// Ends a call, unless it has ended already: then nothing changes, and that is no failure.
+/// Ends a call, unless it has ended already: then nothing changes, and that is no failure. Refused where another replica
+/// has the call.
 pub(super) fn end_call(
     conn: &mut AnyConnection,
+    me: &ReplicaId,
     sid: &CallSid,
     at: UnixMillis,
     reason: EndReason,
@@ -212,6 +214,7 @@ pub(super) fn end_call(
     tally: &mut Tally,
 ) -> Result<(), DbError> {
     let call = locked_call(conn, sid)?;
+    call.check_replica(me)?;
     // A call that was never answered lasted no time.
     let seconds = call.answered_ms.map_or(0, |answered| at.millis_since(UnixMillis(answered)) / 1_000);
     let spoke: bool = diesel::select(exists(

@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 /// How long a SQLite connection waits for another's lock, ms.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
 
+/// A process that was frozen in the middle of a transaction keeps its locks no longer than this, ms: shorter than it takes
+/// until others take its calls over, which they could not while it does.
+const FROZEN_MS: u32 = 4_000;
+
 /// A connection to either database.
 #[derive(diesel::MultiConnection)]
 pub enum AnyConnection {
@@ -108,7 +112,10 @@ pub(super) fn connect(url: &DbUrl) -> Result<AnyConnection, DbError> {
         }
         DbUrl::Postgres(url) => {
             let mut conn = PgConnection::establish(url)?;
-            conn.batch_execute("SET application_name = 'frontdesk'; SET client_min_messages = warning")?;
+            conn.batch_execute(&format!(
+                "SET application_name = 'frontdesk'; SET client_min_messages = warning; \
+                 SET idle_in_transaction_session_timeout = {FROZEN_MS}"
+            ))?;
             Ok(AnyConnection::Postgres(conn))
         }
     }

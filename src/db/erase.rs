@@ -7,7 +7,7 @@
 //! | Column | What it may hold of a person | What becomes of it |
 //! |---|---|---|
 //! | `customers.name`, `phone`, `email`, `notes`, `import_key` | who they are | the row goes |
-//! | `calls.phone_number`, `transcript`, `summary`, `resume_json` | number, words | emptied |
+//! | `calls.phone_number`, `transcript`, `summary`, `resume_json`, `onward` | number, words | emptied |
 //! | `turns.said`, `heard` | words | the rows go |
 //! | `call_events.detail` | words | the rows of their calls go |
 //! | `call_outcomes.outcome` | name, words | the rows go |
@@ -20,7 +20,7 @@
 //! | `call_search`, `customer_search` (indexes) | words | follow their rows |
 //!
 //! Ids and words of our own hold nothing: `*.call_sid`, `calls.admission`, `calls.replica`, `appointment_slots.hold_*`,
-//! `appointments.import_key`, `jobs.key`, `jobs.lease_owner`, `jobs.place`, kinds, states, codes. Nor does what is the
+//! `appointments.import_key`, `jobs.key`, `jobs.lease_owner`, `jobs.place`, `replicas`, kinds, states, codes. Nor does what is the
 //! business's: staff, services, `time_off`, `settings`, keys, users, sign-ins. What somebody else said *about* the person
 //! in a call of their own is that call's, and cannot be told apart.
 //!
@@ -216,6 +216,7 @@ fn erase(conn: &mut AnyConnection, customer: i64) -> Result<Erasure, DbError> {
                     calls::summary.eq(None::<String>),
                     calls::summary_state.eq("none"),
                     calls::resume_json.eq(None::<String>),
+                    calls::onward.eq(None::<String>),
                 ))
                 .execute(conn)?;
         }

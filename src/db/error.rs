@@ -1,6 +1,6 @@
 //! What can go wrong with the database.
 
-use crate::domain::ids::{CallSid, Epoch};
+use crate::domain::ids::{CallSid, Epoch, ReplicaId};
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +55,9 @@ pub enum DbError {
     /// No connection came free in time, or none can be made.
     #[error("no database connection: {0}")]
     Unavailable(#[source] Arc<r2d2::Error>),
+    /// It can be read, but takes nothing: its disk is full, or it was made read-only.
+    #[error("the database cannot be written to: {0}")]
+    NotWritable(Arc<str>),
     /// Every reader's place was taken for longer than a reader waits.
     #[error("too many readers wait for the database")]
     Overloaded,
@@ -84,6 +87,14 @@ pub enum DbError {
         /// The writer's.
         given: Epoch,
     },
+    /// Another replica has the call.
+    #[error("the call belongs to replica {owner} since epoch {epoch}")]
+    NotOurs {
+        /// Whose it is.
+        owner: ReplicaId,
+        /// The owner's epoch.
+        epoch: Epoch,
+    },
     /// The call was never admitted here.
     #[error("call {0} is unknown")]
     UnknownCall(CallSid),
@@ -110,6 +121,7 @@ impl DbError {
             Self::Migration(_) => "db.migration",
             Self::NoSystem | Self::Thread(_) => "db.start",
             Self::Unavailable(_) => "db.unavailable",
+            Self::NotWritable(_) => "db.not_writable",
             Self::Overloaded => "db.overloaded",
             Self::Full => "db.queue_full",
             Self::Closed => "db.closed",
@@ -118,9 +130,20 @@ impl DbError {
             Self::Query(_) => "db.query",
             Self::Json(_) => "db.json",
             Self::StaleEpoch { .. } => "db.stale_epoch",
+            Self::NotOurs { .. } => "db.not_ours",
             Self::UnknownCall(_) => "db.unknown_call",
             Self::Word { .. } => "db.word",
             Self::BadAppointment => "db.bad_appointment",
+        }
+    }
+
+    /// Up to which epoch whatever we hold of the call is stale, if somebody newer has it. Nothing that was refused so will
+    /// ever be taken.
+    pub const fn fenced(&self) -> Option<Epoch> {
+        match self {
+            Self::StaleEpoch { given, .. } => Some(*given),
+            Self::NotOurs { epoch, .. } => Some(*epoch),
+            _ => None,
         }
     }
 
@@ -151,11 +174,26 @@ impl DbError {
         }
     }
 
+    /// What the database says if it takes no write at all, whichever it is, until somebody has made room for it.
+    pub(super) fn not_writable(&self) -> Option<Arc<str>> {
+        let Self::Query(QueryError::DatabaseError(kind, info)) = self else { return None };
+        let text = info.message();
+        let signs =
+            ["database or disk is full", "No space left on device", "attempt to write a readonly database"];
+        let said =
+            *kind == DatabaseErrorKind::ReadOnlyTransaction || signs.iter().any(|sign| text.contains(sign));
+        said.then(|| Arc::from(text))
+    }
+
     /// Whether the failure is the fault of this one write, so that its savepoint suffices to undo it. After any
     /// other failure (SQLite may have ended the transaction by itself) the batch is not to be gone on with.
     pub(super) fn concerns_one_write(&self) -> bool {
         match self {
-            Self::StaleEpoch { .. } | Self::UnknownCall(_) | Self::Json(_) | Self::Word { .. } => true,
+            Self::StaleEpoch { .. }
+            | Self::NotOurs { .. }
+            | Self::UnknownCall(_)
+            | Self::Json(_)
+            | Self::Word { .. } => true,
             Self::Query(QueryError::NotFound) => true,
             Self::Query(QueryError::DatabaseError(kind, _)) => matches!(
                 kind,

@@ -7,12 +7,13 @@ use super::connect::{AnyConnection, DbUrl, Pool, pool};
 use super::customers;
 use super::error::{DbError, DbRefused};
 use super::migrate::open_url;
+use super::replicas;
 use super::scrub;
 use super::spool::{self, Kept, Spool, TakenMessage};
 use super::write::Write;
 use crate::config::database::DatabaseConfig;
 use crate::domain::appointment::{Appointment, Busy, Customer, CustomerPatch};
-use crate::domain::ids::CallSid;
+use crate::domain::ids::{CallSid, Epoch, ReplicaId};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::time::UnixMillis;
 use crate::domain::turn::{ResumeState, TurnRecord};
@@ -21,10 +22,15 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// How long the end waits for readers that still run.
 const READERS_END: Duration = Duration::from_secs(10);
+
+/// Connections that no reader has: one for heartbeats, one for a takeover that waits for a lock.
+const STEADY: u32 = 2;
+/// Refused writes of which the registry has not heard yet; what finds no room is told with the next one.
+const FENCED: usize = 1_024;
 
 /// The database's one owner. It lends [`DbHandle`]s, and only it can close the database: by [`Database::shutdown`],
 /// or, without waiting, by being dropped.
@@ -38,12 +44,17 @@ pub struct Database {
 pub struct DbHandle(Arc<Shared>);
 
 struct Shared {
+    me: ReplicaId,
+    fenced: mpsc::Sender<(CallSid, Epoch)>,
+    told: Mutex<Option<mpsc::Receiver<(CallSid, Epoch)>>>,
     writer: Addr<DbActor>,
     /// Held while a write is put into the queue, so that whatever was accepted lies before the end.
     open: Mutex<bool>,
     places: Arc<Semaphore>,
     queue: usize,
     readers: Pool,
+    /// For what must not wait for readers: whoever is late with it is taken for dead.
+    steady: Pool,
     /// As many as there are connections: readers wait here and not on a thread.
     reading: Arc<Semaphore>,
     read_places: u32,
@@ -72,21 +83,31 @@ pub struct DbStats {
 }
 
 impl Database {
-    /// Opens the database: checks that it is ours, migrates it if that is allowed, and starts the writer on a thread of
-    /// its own. Blocks; wants an actix system on this thread.
-    pub fn open(config: &DatabaseConfig) -> Result<Self, DbError> {
+    /// Opens the database for the replica `me`: checks that it is ours, migrates it if that is allowed, and starts the
+    /// writer on a thread of its own. Blocks; wants an actix system on this thread.
+    ///
+    /// A SQLite file is of one server at a time. Nothing enforces that, but whatever other server stands in it as present
+    /// counts as dead from here on.
+    pub fn open(config: &DatabaseConfig, me: ReplicaId) -> Result<Self, DbError> {
         if System::try_current().is_none() {
             return Err(DbError::NoSystem);
         }
         let url = DbUrl::parse(&config.url)?;
         // A first connection by hand tells what is wrong; a pool would only say that it waited.
-        drop(open_url(&url, config.migrate)?);
+        let mut first = open_url(&url, config.migrate)?;
+        if matches!(url, DbUrl::Sqlite(_)) {
+            replicas::bury_others(&mut first, &me)?;
+        }
+        drop(first);
         let wait = Duration::from_millis(config.wait_ms);
         let read_places = config.pool.max(1);
         let totals = Arc::new(Totals::default());
         let arbiter = Arbiter::try_new().map_err(DbError::Thread)?;
+        let (fenced, told) = mpsc::channel(FENCED);
         let actor = DbActor::new(
             pool(&url, 1, wait),
+            me.clone(),
+            fenced.clone(),
             config.batch,
             Duration::from_millis(config.gather_ms),
             totals.clone(),
@@ -95,11 +116,15 @@ impl Database {
         let queue = config.queue.clamp(1, Semaphore::MAX_PERMITS);
         let spool = Arc::new(Spool::new(config.spool_path(), config.spool_kb.saturating_mul(1_024)));
         let handle = DbHandle(Arc::new(Shared {
+            me,
+            fenced,
+            told: Mutex::new(Some(told)),
             writer,
             open: Mutex::new(true),
             places: Arc::new(Semaphore::new(queue)),
             queue,
             readers: pool(&url, read_places, wait),
+            steady: pool(&url, STEADY, wait),
             reading: Arc::new(Semaphore::new(read_places as usize)),
             read_places,
             wait,
@@ -157,6 +182,17 @@ impl Drop for Database {
 }
 
 impl DbHandle {
+    /// Which replica we are.
+    pub fn replica(&self) -> &ReplicaId {
+        &self.0.me
+    }
+
+    /// Calls of which we wrote something, or booked in, though somebody newer has them: what we hold of such a call is stale
+    /// up to and with the epoch. Taken once, by whoever drops them; not every refusal is told, but the next one is.
+    pub fn fenced(&self) -> Option<mpsc::Receiver<(CallSid, Epoch)>> {
+        self.0.told.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Queues a write and forgets it. Refused if the queue is full; an accepted write is written even if the database
     /// is closed or away for a while in between.
     pub fn record(&self, write: Write) -> Result<(), DbRefused> {
@@ -210,6 +246,11 @@ impl DbHandle {
             written: totals.written.load(Ordering::Relaxed),
             batches: totals.batches.load(Ordering::Relaxed),
         }
+    }
+
+    /// Bytes of messages that wait on the disk for the database. Asks the file system.
+    pub fn spooled_bytes(&self) -> u64 {
+        self.0.spool.length()
     }
 
     fn enqueue(
@@ -267,6 +308,36 @@ impl DbHandle {
         job.await.unwrap_or(Err(DbError::Panicked))
     }
 
+    /// The same with a connection that no reader ever has. Whoever comes meanwhile waits for it on a thread.
+    pub(super) async fn steadily<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut AnyConnection) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        if !*self.0.open.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(DbError::Closed);
+        }
+        let steady = self.0.steady.clone();
+        let job = tokio::task::spawn_blocking(move || {
+            let mut conn = steady.get().map_err(|error| DbError::Unavailable(Arc::new(error)))?;
+            work(&mut conn)
+        });
+        job.await.unwrap_or(Err(DbError::Panicked))
+    }
+
+    /// What is done in a call; a refusal because somebody newer has it is told.
+    async fn in_call<T: Send + 'static>(
+        &self,
+        call: CallSid,
+        work: impl FnOnce(&mut AnyConnection, &ReplicaId) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let me = self.0.me.clone();
+        let done = self.read(move |conn| work(conn, &me)).await;
+        if let Some(epoch) = done.as_ref().err().and_then(DbError::fenced) {
+            let _ = self.0.fenced.try_send((call, epoch));
+        }
+        done
+    }
+
     /// The turn to keep sums of days, if nobody has it.
     pub(super) fn keeps_days(&self) -> Option<OwnedSemaphorePermit> {
         self.0.keeping.clone().try_acquire_owned().ok()
@@ -310,19 +381,20 @@ impl DbHandle {
         self.read(move |conn| bookings::busy(conn, from, to, except.as_ref(), now)).await
     }
 
-    /// Holds a slot for a call; false if somebody else has a part of it.
+    /// Holds a slot for a call; false if somebody else has a part of it. Refused where somebody newer has the call.
     pub async fn hold(&self, request: HoldRequest) -> Result<bool, DbError> {
-        self.read(move |conn| bookings::hold(conn, &request)).await
+        self.in_call(request.call.clone(), move |conn, me| bookings::hold(conn, me, &request)).await
     }
 
-    /// Frees whatever a call holds; says how many rows that were.
+    /// Frees whatever a call of ours, or of nobody, holds; says how many rows that were.
     pub async fn release_holds(&self, call: CallSid) -> Result<usize, DbError> {
-        self.read(move |conn| bookings::release_holds(conn, &call)).await
+        self.in_call(call.clone(), move |conn, me| bookings::release_holds(conn, me, &call)).await
     }
 
-    /// Books in a transaction of its own. Holds of the same call and lapsed ones give way.
+    /// Books in a transaction of its own. Holds of the same call and lapsed ones give way. Refused where somebody newer has
+    /// the call.
     pub async fn book(&self, request: BookRequest) -> Result<BookOutcome, DbError> {
-        self.read(move |conn| bookings::book(conn, &request)).await
+        self.in_call(request.call.clone(), move |conn, me| bookings::book(conn, me, &request)).await
     }
 
     /// Calls an appointment off and frees its time; false if there is none that is confirmed.

@@ -7,7 +7,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel::sqlite::SqliteConnection;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use diesel_migrations::{EmbeddedMigrations, FileBasedMigrations, MigrationHarness, embed_migrations};
 use std::path::Path;
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -84,6 +84,22 @@ fn run(conn: &mut AnyConnection) -> Result<(), DbError> {
             AnyConnection::Postgres(c) => {
                 diesel::sql_query("SELECT pg_advisory_xact_lock($1)").bind::<BigInt, _>(LOCK).execute(c)?;
                 c.run_pending_migrations(POSTGRES).map(|_| ())
+            }
+        }
+        .map_err(DbError::Migration)
+    })
+}
+
+/// Runs the migrations of a folder as the start of another version would, under the same lock: for drills. Blocks.
+pub fn migrate_from(config: &DatabaseConfig, folder: &Path) -> Result<(), DbError> {
+    let source = FileBasedMigrations::from_path(folder).map_err(|error| DbError::Migration(error.into()))?;
+    let mut conn = connect(&DbUrl::parse(&config.url)?)?;
+    write_transaction(&mut conn, |conn| {
+        match conn {
+            AnyConnection::Sqlite(c) => c.run_pending_migrations(source).map(|_| ()),
+            AnyConnection::Postgres(c) => {
+                diesel::sql_query("SELECT pg_advisory_xact_lock($1)").bind::<BigInt, _>(LOCK).execute(c)?;
+                c.run_pending_migrations(source).map(|_| ())
             }
         }
         .map_err(DbError::Migration)

@@ -7,6 +7,7 @@
 pub mod access;
 mod activity;
 mod actor;
+mod backup;
 mod batch;
 mod bookings;
 mod cached;
@@ -22,6 +23,7 @@ mod lists;
 mod migrate;
 mod outcomes;
 mod recordings;
+mod replicas;
 mod retention;
 mod schema;
 mod scrub;
@@ -40,6 +42,7 @@ pub(crate) mod tests;
 pub use activity::{
     ActivityBucket, ActivityCounts, LATENCY_BOUNDS, LATENCY_CLASSES, LatencyCounts, QUARTER_MS, Run, STAGES,
 };
+pub use backup::copy_sqlite;
 pub use bookings::{
     AppointmentChange, AppointmentDetail, BookOutcome, BookRequest, HoldRequest, NewAppointment, SLOT_MS,
     StaffOutcome,
@@ -55,8 +58,9 @@ pub use lists::{
     CustomerHit, CustomerOutcome, DashboardNumbers, ListKind, Listed, MessageDetail, MessageFilter,
     MessageState, Page, SearchWords,
 };
-pub use migrate::open_connection;
+pub use migrate::{migrate_from, open_connection};
 pub use outcomes::StoredOutcome;
+pub use replicas::{Ownership, Peer, Presence, Stray};
 pub use retention::{Aged, BATCH as RETENTION_BATCH};
 pub use settings::{StoredSetting, stored_settings};
 pub use spool::{Kept, TakenMessage};

@@ -71,6 +71,7 @@ diesel::table! {
         epoch -> BigInt,
         replica -> Nullable<Text>,
         breaks -> BigInt,
+        onward -> Nullable<Text>,
     }
 }
 
@@ -355,6 +356,17 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    replicas (id) {
+        id -> Text,
+        version -> Text,
+        calls -> BigInt,
+        draining -> Bool,
+        heartbeat_ms -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(calls, replicas);
 diesel::joinable!(call_outcomes -> calls (call_id));
 diesel::joinable!(call_usage -> calls (call_id));
 diesel::allow_tables_to_appear_in_same_query!(calls, call_outcomes);

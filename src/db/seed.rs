@@ -15,7 +15,7 @@ use super::write::{Write, apply};
 use crate::domain::appointment::CustomerPatch;
 use crate::domain::audit::AuditEvent;
 use crate::domain::call::{CallFacts, CallKind, Direction, EndReason, Outcome};
-use crate::domain::ids::{AdmissionId, CallSid, Epoch};
+use crate::domain::ids::{AdmissionId, CallSid, Epoch, ReplicaId};
 use crate::domain::phone::{CallerId, PhoneNumber};
 use crate::domain::time::UnixMillis;
 use crate::domain::turn::{Speaker, StageLatencies, TurnRecord};
@@ -127,9 +127,11 @@ pub fn seed(conn: &mut AnyConnection, now: UnixMillis, slots: &[SeedSlot]) -> Re
         people.push((customer.id, phone));
     }
 
+    let me = ReplicaId::from_bits(rand::random());
     for (i, (slot, (customer, _))) in slots.iter().zip(people.iter().cycle()).enumerate() {
         let request = BookRequest {
             call: sample_sid(i % CALLS.len()),
+            epoch: Epoch(1),
             customer_id: Some(*customer),
             service: slot.service.clone(),
             staff: slot.staff.clone(),
@@ -138,7 +140,7 @@ pub fn seed(conn: &mut AnyConnection, now: UnixMillis, slots: &[SeedSlot]) -> Re
             buffer_minutes: 0,
             now,
         };
-        if let BookOutcome::Booked(_) = bookings::book(conn, &request)? {
+        if let BookOutcome::Booked(_) = bookings::book(conn, &me, &request)? {
             report.appointments += 1;
         }
     }
@@ -154,7 +156,11 @@ pub fn seed(conn: &mut AnyConnection, now: UnixMillis, slots: &[SeedSlot]) -> Re
         write_transaction(conn, |conn| {
             let mut tally = Tally::default();
             let writes = sample.writes(&sid, *customer, phone, began);
-            writes.iter().try_for_each(|write| apply(conn, write, &mut tally))?;
+            writes.iter().try_for_each(|write| apply(conn, &me, write, &mut tally))?;
+            // Nobody's: whoever seeds again is somebody else.
+            diesel::update(calls::table.filter(calls::call_sid.eq(sid.as_str())))
+                .set(calls::replica.eq(None::<&str>))
+                .execute(conn)?;
             tally.write(conn)
         })?;
         report.calls += 1;

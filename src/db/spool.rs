@@ -110,6 +110,11 @@ impl Spool {
         kept.map_err(|_| DbError::Panicked)?.map_err(DbError::Spool)
     }
 
+    /// Its length, bytes. Blocks.
+    pub(super) fn length(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
     /// Reads all of it. Blocks.
     fn read(&self) -> io::Result<Contents> {
         let mut file = match File::open(&self.path) {

@@ -4,7 +4,7 @@
 mod access;
 mod calls;
 mod races;
-mod support;
+pub(crate) mod support;
 mod writer;
 
-pub(crate) use support::{TestDb, admitted, caller_turn, facts, phone};
+pub(crate) use support::{TestDb, admitted, caller_turn, facts, phone, replica};

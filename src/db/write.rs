@@ -13,7 +13,7 @@ use super::usage;
 use crate::domain::audit::AuditEvent;
 use crate::domain::call::{CallFacts, CallStatus, Direction, EndReason, Outcome};
 use crate::domain::card;
-use crate::domain::ids::{CallSid, Epoch};
+use crate::domain::ids::{CallSid, Epoch, ReplicaId};
 use crate::domain::job::JobKind;
 use crate::domain::recording::Recording;
 use crate::domain::staff::StaffAction;
@@ -29,10 +29,26 @@ type TestJob = std::sync::Arc<dyn Fn(&mut AnyConnection) -> Result<(), DbError> 
 /// One write. Writes are applied in the order in which they were queued.
 #[derive(Clone)]
 pub enum Write {
-    /// A call was let in, or taken over by a newer owner (then with a higher epoch). Repeating it changes nothing.
+    /// A call was let in, or taken over by a newer owner (then with a higher epoch): it is this replica's. Repeating it
+    /// changes nothing; at the same epoch it is refused where another replica has the call.
     CallAdmitted {
         /// What is known of the call.
         facts: CallFacts,
+    },
+    /// A call was handed to this replica by the one that had it, at the same epoch: it is ours from now on. Makes the row
+    /// where the other's own admission is not there yet, which is then refused.
+    CallTaken {
+        /// What is known of the call.
+        facts: CallFacts,
+    },
+    /// What Twilio is to be told when it asks how the call goes on, for whoever is asked.
+    Onward {
+        /// Which call.
+        sid: CallSid,
+        /// The writer's epoch; an older one than the call's is refused.
+        epoch: Epoch,
+        /// What; none: nothing is decided.
+        onward: Option<serde_json::Value>,
     },
     /// The call is up. Only the first time counts.
     CallAnswered {
@@ -68,7 +84,8 @@ pub enum Write {
         /// The state.
         state: ResumeState,
     },
-    /// The call is over. Only the first end counts; the status follows from the reason.
+    /// The call is over. Only the first end counts; the status follows from the reason. Refused where another replica has
+    /// the call.
     CallEnded {
         /// Which call.
         sid: CallSid,
@@ -143,6 +160,8 @@ impl Write {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::CallAdmitted { .. } => "call_admitted",
+            Self::CallTaken { .. } => "call_taken",
+            Self::Onward { .. } => "onward",
             Self::CallAnswered { .. } => "call_answered",
             Self::Turn { .. } => "turn",
             Self::Event { .. } => "event",
@@ -162,11 +181,12 @@ impl Write {
     /// The call it is about.
     pub(super) fn sid(&self) -> &str {
         match self {
-            Self::CallAdmitted { facts } => facts.sid.as_str(),
+            Self::CallAdmitted { facts } | Self::CallTaken { facts } => facts.sid.as_str(),
             Self::CallAnswered { sid, .. }
             | Self::Turn { sid, .. }
             | Self::Event { sid, .. }
             | Self::Resume { sid, .. }
+            | Self::Onward { sid, .. }
             | Self::CallEnded { sid, .. }
             | Self::CallCustomer { sid, .. }
             | Self::Summary { sid, .. }
@@ -187,12 +207,20 @@ impl fmt::Debug for Write {
     }
 }
 
-/// Applies one write. The caller wraps it in a transaction or savepoint, and writes the tally within the transaction.
-pub(super) fn apply(conn: &mut AnyConnection, write: &Write, tally: &mut Tally) -> Result<(), DbError> {
+/// Applies one write of a replica. The caller wraps it in a transaction or savepoint, and writes the tally within the
+/// transaction.
+pub(super) fn apply(
+    conn: &mut AnyConnection,
+    me: &ReplicaId,
+    write: &Write,
+    tally: &mut Tally,
+) -> Result<(), DbError> {
     match write {
-        Write::CallAdmitted { facts } => admit(conn, facts, tally),
+        Write::CallAdmitted { facts } => admit(conn, me, facts, By::Claim, tally),
+        Write::CallTaken { facts } => admit(conn, me, facts, By::Owner, tally),
+        Write::Onward { sid, epoch, onward } => put_onward(conn, me, sid, *epoch, onward.as_ref()),
         Write::CallAnswered { sid, at } => answered(conn, sid, *at),
-        Write::Turn { sid, epoch, turn } => put_turn(conn, sid, *epoch, turn, tally),
+        Write::Turn { sid, epoch, turn } => put_turn(conn, me, sid, *epoch, turn, tally),
         Write::Event { sid, at, event } => {
             let mut detail = event.detail.clone();
             card::mask_json(&mut detail);
@@ -206,8 +234,10 @@ pub(super) fn apply(conn: &mut AnyConnection, write: &Write, tally: &mut Tally) 
             tally.count(at.0, event_counter(&event.code).map(|counter| (counter, 1)));
             Ok(())
         }
-        Write::Resume { sid, epoch, state } => put_resume(conn, sid, *epoch, state, tally),
-        Write::CallEnded { sid, at, reason, outcome } => end_call(conn, sid, *at, *reason, *outcome, tally),
+        Write::Resume { sid, epoch, state } => put_resume(conn, me, sid, *epoch, state, tally),
+        Write::CallEnded { sid, at, reason, outcome } => {
+            end_call(conn, me, sid, *at, *reason, *outcome, tally)
+        }
         Write::CallCustomer { sid, customer_id } => {
             let changed = diesel::update(calls::table.filter(calls::call_sid.eq(sid.as_str())))
                 .set(calls::customer_id.eq(Some(*customer_id)))
@@ -252,7 +282,22 @@ fn known(changed: usize, sid: &CallSid) -> Result<(), DbError> {
     if changed == 0 { Err(DbError::UnknownCall(sid.clone())) } else { Ok(()) }
 }
 
-fn admit(conn: &mut AnyConnection, facts: &CallFacts, tally: &mut Tally) -> Result<(), DbError> {
+/// How a replica comes to have a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// It let the call in, or a stream claimed the call from it.
+    Claim,
+    /// Who had it has handed it over.
+    Owner,
+}
+
+fn admit(
+    conn: &mut AnyConnection,
+    me: &ReplicaId,
+    facts: &CallFacts,
+    by: By,
+    tally: &mut Tally,
+) -> Result<(), DbError> {
     let (caller_kind, phone_number) = caller_columns(&facts.caller);
     let status = match facts.direction {
         Direction::Inbound => CallStatus::Ringing,
@@ -274,22 +319,25 @@ fn admit(conn: &mut AnyConnection, facts: &CallFacts, tally: &mut Tally) -> Resu
         calls::customer_id.eq(customer),
         calls::started_ms.eq(facts.admitted_at.0),
         calls::epoch.eq(i64::from(facts.epoch.0)),
+        calls::replica.eq(Some(me.as_str())),
     );
     let new = diesel::insert_into(calls::table).values(values).on_conflict(calls::call_sid).do_nothing();
     if on_either!(conn, c => new.execute(c))? > 0 {
         tally.count(facts.admitted_at.0, [(direction_counter(facts.direction), 1)]);
         return Ok(());
     }
-    let owned = calls::table
-        .filter(calls::call_sid.eq(facts.sid.as_str()))
-        .filter(calls::epoch.le(i64::from(facts.epoch.0)));
-    let changed = diesel::update(owned)
-        .set((calls::epoch.eq(i64::from(facts.epoch.0)), calls::admission.eq(facts.admission.as_str())))
-        .execute(conn)?;
-    if changed == 0 {
-        let call = locked_call(conn, &facts.sid)?;
-        return Err(DbError::StaleEpoch { current: call.epoch(), given: facts.epoch });
+    let call = locked_call(conn, &facts.sid)?;
+    match call.check(me, facts.epoch) {
+        Err(DbError::NotOurs { .. }) if by == By::Owner => {}
+        checked => checked?,
     }
+    diesel::update(calls::table.filter(calls::id.eq(call.id)))
+        .set((
+            calls::epoch.eq(i64::from(facts.epoch.0)),
+            calls::replica.eq(Some(me.as_str())),
+            calls::admission.eq(facts.admission.as_str()),
+        ))
+        .execute(conn)?;
     Ok(())
 }
 
@@ -309,13 +357,14 @@ fn answered(conn: &mut AnyConnection, sid: &CallSid, at: UnixMillis) -> Result<(
 
 fn put_turn(
     conn: &mut AnyConnection,
+    me: &ReplicaId,
     sid: &CallSid,
     epoch: Epoch,
     turn: &TurnRecord,
     tally: &mut Tally,
 ) -> Result<(), DbError> {
     let call = locked_call(conn, sid)?;
-    call.fence(conn, epoch)?;
+    call.fence(conn, me, epoch)?;
     let latencies = serde_json::to_string(&turn.latency)?;
     let before: Option<(String, bool)> = turns::table
         .find((call.id, i64::from(turn.n)))
@@ -351,15 +400,30 @@ fn put_turn(
     Ok(())
 }
 
+fn put_onward(
+    conn: &mut AnyConnection,
+    me: &ReplicaId,
+    sid: &CallSid,
+    epoch: Epoch,
+    onward: Option<&serde_json::Value>,
+) -> Result<(), DbError> {
+    let call = locked_call(conn, sid)?;
+    call.fence(conn, me, epoch)?;
+    let text = onward.map(serde_json::to_string).transpose()?;
+    diesel::update(calls::table.filter(calls::id.eq(call.id))).set(calls::onward.eq(text)).execute(conn)?;
+    Ok(())
+}
+
 fn put_resume(
     conn: &mut AnyConnection,
+    me: &ReplicaId,
     sid: &CallSid,
     epoch: Epoch,
     state: &ResumeState,
     tally: &mut Tally,
 ) -> Result<(), DbError> {
     let call = locked_call(conn, sid)?;
-    call.fence(conn, epoch)?;
+    call.fence(conn, me, epoch)?;
     let stored = ResumeState {
         turns: Vec::new(),
         summary: state.summary.clone(),
@@ -370,6 +434,8 @@ fn put_resume(
         notified: state.notified,
         muted: state.muted,
         digits: state.digits.clone(),
+        parting: state.parting,
+        idle_prompts: state.idle_prompts,
     };
     let update = diesel::update(calls::table.filter(calls::id.eq(call.id))).set((
         calls::resume_json.eq(Some(serde_json::to_string(&stored)?)),
@@ -391,6 +457,7 @@ fn put_resume(
 pub(super) struct LockedCall {
     pub(super) id: i64,
     epoch: i64,
+    replica: Option<String>,
     pub(super) started_ms: i64,
     pub(super) answered_ms: Option<i64>,
     /// What it achieved so far, as it is stored.
@@ -402,15 +469,31 @@ impl LockedCall {
         Epoch(u32::try_from(self.epoch).unwrap_or(u32::MAX))
     }
 
-    /// Refuses a writer older than the owner; one that is newer becomes the owner.
-    fn fence(&self, conn: &mut AnyConnection, given: Epoch) -> Result<(), DbError> {
-        let writer = i64::from(given.0);
-        if writer < self.epoch {
+    /// Refuses a writer older than the owner, and one of the owner's epoch that is not the owner. A newer one is let in:
+    /// whoever raises an epoch has the call's stream or took the call over in here, and its admission may still be queued.
+    pub(super) fn check(&self, me: &ReplicaId, given: Epoch) -> Result<(), DbError> {
+        if i64::from(given.0) < self.epoch {
             return Err(DbError::StaleEpoch { current: self.epoch(), given });
         }
-        if writer > self.epoch {
+        if i64::from(given.0) == self.epoch { self.check_replica(me) } else { Ok(()) }
+    }
+
+    /// Refuses whoever is not the owner, where there is one.
+    pub(super) fn check_replica(&self, me: &ReplicaId) -> Result<(), DbError> {
+        match self.replica.as_deref() {
+            Some(owner) if owner != me.as_str() => {
+                Err(DbError::NotOurs { owner: ReplicaId::from(owner), epoch: self.epoch() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for a write; a newer writer becomes the owner.
+    fn fence(&self, conn: &mut AnyConnection, me: &ReplicaId, given: Epoch) -> Result<(), DbError> {
+        self.check(me, given)?;
+        if i64::from(given.0) > self.epoch {
             diesel::update(calls::table.filter(calls::id.eq(self.id)))
-                .set(calls::epoch.eq(writer))
+                .set((calls::epoch.eq(i64::from(given.0)), calls::replica.eq(Some(me.as_str()))))
                 .execute(conn)?;
         }
         Ok(())
@@ -423,6 +506,7 @@ pub(super) fn locked_call(conn: &mut AnyConnection, sid: &CallSid) -> Result<Loc
     let query = calls::table.filter(calls::call_sid.eq(sid.as_str())).select((
         calls::id,
         calls::epoch,
+        calls::replica,
         calls::started_ms,
         calls::answered_ms,
         (
@@ -433,14 +517,14 @@ pub(super) fn locked_call(conn: &mut AnyConnection, sid: &CallSid) -> Result<Loc
             calls::follow_up,
         ),
     ));
-    type Row = (i64, i64, i64, Option<i64>, (bool, bool, bool, bool, bool));
+    type Row = (i64, i64, Option<String>, i64, Option<i64>, (bool, bool, bool, bool, bool));
     let row: Option<Row> = match conn {
         AnyConnection::Sqlite(c) => query.get_result(c).optional()?,
         AnyConnection::Postgres(c) => query.for_no_key_update().get_result(c).optional()?,
     };
     match row {
-        Some((id, epoch, started_ms, answered_ms, (a, b, c, d, e))) => {
-            Ok(LockedCall { id, epoch, started_ms, answered_ms, flags: [a, b, c, d, e] })
+        Some((id, epoch, replica, started_ms, answered_ms, (a, b, c, d, e))) => {
+            Ok(LockedCall { id, epoch, replica, started_ms, answered_ms, flags: [a, b, c, d, e] })
         }
         None => Err(DbError::UnknownCall(sid.clone())),
     }

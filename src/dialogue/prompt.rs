@@ -5,6 +5,7 @@
 
 use super::tools::shorten;
 use crate::domain::profile::{BusinessProfile, MinuteOfDay, OpenHours};
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ pub struct CallerFacts {
 }
 
 /// A call that we placed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outbound {
     /// Why we ring.
     pub purpose: Option<String>,

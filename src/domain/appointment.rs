@@ -6,7 +6,7 @@ use super::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 /// A person the business knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
     /// Database id.
     pub id: i64,

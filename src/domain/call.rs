@@ -219,7 +219,7 @@ impl EndReason {
 }
 
 /// What is known of a call from its admission on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallFacts {
     /// Twilio's identifier of the caller's leg.
     pub sid: CallSid,

@@ -59,6 +59,17 @@ text_id!(
     /// An opaque identifier of an offered slot; meaningful for the call it was offered in only.
     SlotId
 );
+text_id!(
+    /// One process among those that share a database, from its start to its end; 12 hexadecimal digits.
+    ReplicaId
+);
+
+impl ReplicaId {
+    /// The identifier made of the lowest 48 of these bits, which have to be random.
+    pub fn from_bits(bits: u64) -> Self {
+        Self::new(format!("{:012x}", bits & 0xffff_ffff_ffff))
+    }
+}
 
 macro_rules! counter_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -95,3 +106,15 @@ counter_id!(
     /// Fencing number of a call's owner; a write by an older epoch is refused.
     Epoch
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_has_twelve_digits_whatever_the_bits() {
+        assert_eq!(ReplicaId::from_bits(0).as_str(), "000000000000");
+        assert_eq!(ReplicaId::from_bits(0xabc).as_str(), "000000000abc");
+        assert_eq!(ReplicaId::from_bits(u64::MAX).as_str(), "ffffffffffff");
+    }
+}

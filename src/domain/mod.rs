@@ -10,6 +10,7 @@ pub mod card;
 pub mod ids;
 pub mod insight;
 pub mod job;
+pub mod lag;
 pub mod mask;
 pub mod phone;
 pub mod profile;

@@ -84,6 +84,19 @@ impl std::fmt::Debug for TimedDigits {
     }
 }
 
+/// How an owner of a call came to leave it to another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parting {
+    /// Something broke.
+    #[default]
+    Broke,
+    /// It let go in a pause: nobody was interrupted.
+    AtPause,
+    /// It let go in the middle of something, because no pause came in time.
+    Midway,
+}
+
 /// What a conversation needs to go on in a new actor, a new process or another replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumeState {
@@ -108,4 +121,10 @@ pub struct ResumeState {
     /// The last digits that were recorded: should they become a card number, they are silenced.
     #[serde(default)]
     pub digits: Vec<TimedDigits>,
+    /// How the last owner came to leave.
+    #[serde(default)]
+    pub parting: Parting,
+    /// How often a silent caller was asked whether they are there, since they last spoke.
+    #[serde(default)]
+    pub idle_prompts: u32,
 }

@@ -7,6 +7,7 @@ use crate::config::jobs::JobsConfig;
 use crate::db::{DbError, DbHandle, JobLease, LeasedJob, NewJob};
 use crate::domain::job::JobKind;
 use crate::observe::clock::unix_now;
+use crate::observe::metrics::{self, JobResult};
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, SpawnHandle, WrapFuture,
 };
@@ -36,25 +37,24 @@ pub struct JobRunner {
     machine: Machine,
     work: Rc<Work>,
     db: DbHandle,
-    /// Who we are, among those that share the database.
+    /// Who we are, among those that share the database: whoever takes our calls over frees our jobs too.
     owner: String,
-    /// No other process works on this database: what is leased at the start belongs to one that is gone.
-    alone: bool,
     held: HashMap<Run, LeasedJob>,
     timers: HashMap<Timer, SpawnHandle>,
     stopped: watch::Sender<bool>,
 }
 
 impl JobRunner {
-    /// A runner that does `work`. `alone`: no other process uses the database.
-    pub fn new(settings: Settings, work: Work, alone: bool) -> Self {
+    /// A runner that does `work`.
+    pub fn new(settings: Settings, work: Work) -> Self {
         let db = work.db.clone();
+        // By this name the jobs are found and given to others when this process is gone.
+        let owner = db.replica().to_string();
         Self {
             machine: Machine::new(settings),
             work: Rc::new(work),
             db,
-            owner: format!("{}-{:08x}", std::process::id(), rand::random::<u32>()),
-            alone,
+            owner,
             held: HashMap::new(),
             timers: HashMap::new(),
             stopped: watch::Sender::new(false),
@@ -95,6 +95,7 @@ impl JobRunner {
             Effect::Retry { run, at, code } => {
                 let Some(job) = self.held.get(&run) else { return };
                 tracing::warn!(job = %job.key, attempt = run.attempt, %code, "job failed and is tried again");
+                metrics::job_ran(job.kind.as_str(), JobResult::Retried);
                 let (db, lease) = (self.db.clone(), job.lease.clone());
                 let settling = async move { db.requeue_job(lease, at, code).await };
                 self.settle(run, settling, ctx);
@@ -102,6 +103,7 @@ impl JobRunner {
             Effect::Bury { run, code } => {
                 let Some(job) = self.held.get(&run) else { return };
                 tracing::error!(job = %job.key, attempt = run.attempt, %code, "job is given up");
+                metrics::job_ran(job.kind.as_str(), JobResult::Dead);
                 let (db, lease) = (self.db.clone(), job.lease.clone());
                 let settling = async move { db.bury_job(lease, code, unix_now()).await };
                 self.settle(run, settling, ctx);
@@ -160,7 +162,10 @@ impl JobRunner {
                 Err(_) => return Err(panicked()),
             };
             match db.complete_job(job.lease.clone(), effect, unix_now()).await {
-                Ok(true) => tracing::debug!(job = %job.key, "job done"),
+                Ok(true) => {
+                    tracing::debug!(job = %job.key, "job done");
+                    metrics::job_ran(job.kind.as_str(), JobResult::Done);
+                }
                 Ok(false) => {
                     tracing::warn!(job = %job.key, "job was taken over meanwhile; nothing is kept twice")
                 }
@@ -202,17 +207,7 @@ impl Actor for JobRunner {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let (db, alone) = (self.db.clone(), self.alone);
-        let begin = async move {
-            if alone {
-                match db.reclaim_jobs(unix_now()).await {
-                    Ok(0) => {}
-                    Ok(jobs) => tracing::info!(jobs, "jobs of an earlier process are taken up"),
-                    Err(error) => tracing::error!(%error, "jobs of an earlier process not taken up"),
-                }
-            }
-        };
-        ctx.spawn(begin.into_actor(self).map(|(), this, ctx| this.step(Event::Woken, ctx)));
+        self.step(Event::Woken, ctx);
     }
 }
 

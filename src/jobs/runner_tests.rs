@@ -1,10 +1,10 @@
 use super::*;
 use crate::config::database::DatabaseConfig;
 use crate::config::retention::RetentionConfig;
-use crate::db::{Database, JobQuery, StoredJob, Write};
+use crate::db::{Database, JobQuery, Presence, StoredJob, Write};
 use crate::domain::call::SummaryState;
 use crate::domain::call::{CallFacts, CallKind, Direction, EndReason, Outcome};
-use crate::domain::ids::Epoch;
+use crate::domain::ids::{Epoch, ReplicaId};
 use crate::domain::job::JobState;
 use crate::domain::phone::CallerId;
 use crate::domain::time::UnixMillis;
@@ -113,7 +113,11 @@ impl TestDb {
         let folder = std::env::temp_dir().join(format!("frontdesk-jobs-{:032x}", rand::random::<u128>()));
         std::fs::create_dir_all(&folder).unwrap();
         let url = format!("sqlite://{}/test.db", folder.display());
-        let database = Database::open(&DatabaseConfig { url, ..DatabaseConfig::default() }).unwrap();
+        let database = Database::open(
+            &DatabaseConfig { url, ..DatabaseConfig::default() },
+            ReplicaId::from_bits(rand::random()),
+        )
+        .unwrap();
         Self { database, folder }
     }
 
@@ -198,7 +202,7 @@ impl TestDb {
             recordings: crate::storage::store::Store::new(&Default::default()).unwrap(),
             place: None,
         };
-        JobRunner::new(settings, work, true).start()
+        JobRunner::new(settings, work).start()
     }
 
     async fn close(self) {
@@ -289,14 +293,20 @@ async fn a_stop_does_not_wait_for_another_attempt_and_the_next_start_makes_it() 
 }
 
 #[actix::test]
-async fn a_job_of_a_process_that_died_is_taken_up_at_the_start_and_done_once() {
+async fn a_job_of_a_process_that_died_is_taken_up_and_done_once() {
     let db = TestDb::open();
     db.call("CA1", EndReason::Completed);
     db.database.flush().await.unwrap();
     let far = UnixMillis(i64::MAX / 2);
     let dead =
         db.database.lease_jobs("dead".into(), None, 9, UnixMillis(3), far).await.unwrap().jobs.remove(0);
+    let gone = ReplicaId::from("dead");
+    let presence = Presence { id: gone.clone(), version: "1".into(), calls: 0, draining: false };
+    db.database.heartbeat(presence).await.unwrap();
     let runner = db.runner(vec![FakeModel::default()]);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    db.database.take_over_lapsed(gone, Duration::ZERO).await.unwrap();
+    runner.do_send(Wake);
     let job = db.until("summary:CA1", JobState::Done).await;
     assert_eq!(job.attempts, 2);
     // It was not so dead after all: nothing of what it brings is kept.

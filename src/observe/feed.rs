@@ -1,13 +1,15 @@
 //! What happens in live calls, for whoever watches: the terminal of `demo`, and dashboards.
 //!
 //! Events are numbered in the order in which they are told. Watchers that fall behind lose the oldest events and learn
-//! how many; a call never waits for one.
+//! how many; a call never waits for one. What is told here may be passed on to other replicas, and theirs is told here:
+//! never passed on again.
 
 use crate::domain::call::EndReason;
-use crate::domain::ids::CallSid;
+use crate::domain::ids::{CallSid, ReplicaId};
 use crate::domain::turn::TurnRecord;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
@@ -15,7 +17,8 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 const KEPT: usize = 1_024;
 
 /// Something that happened in a call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FeedEvent {
     /// A call was connected.
     Started {
@@ -50,8 +53,38 @@ pub enum FeedEvent {
         /// Why.
         reason: EndReason,
     },
+    /// What other replicas told for a while is lost.
+    Missed,
     /// The server lets no more calls in: whoever watches should watch another one.
     Closing,
+}
+
+/// What is passed on to other replicas.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outbound<'e> {
+    /// Something happened in a call here.
+    Event(&'e FeedEvent),
+    /// Nothing of what was said in these calls is to be told any more.
+    Forget(&'e [CallSid]),
+}
+
+/// What another replica passed on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inbound {
+    /// Something happened in a call there.
+    Event(FeedEvent),
+    /// Nothing of what was said in these calls is to be told any more.
+    Forget(Vec<CallSid>),
+}
+
+/// How things are passed on. It must not wait.
+pub trait PassOn: Send + Sync {
+    /// Whether there is anybody to pass it on to.
+    fn is_heard(&self) -> bool;
+    /// Passes it on.
+    fn pass_on(&self, what: Outbound<'_>);
 }
 
 /// An event and its number.
@@ -61,10 +94,12 @@ pub struct Numbered {
     pub n: u64,
     /// What happened.
     pub event: FeedEvent,
+    /// The replica at which it happened, if that is another one.
+    pub from: Option<ReplicaId>,
 }
 
 /// Where events are told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Feed {
     sender: broadcast::Sender<Numbered>,
     /// The number of the last event.
@@ -72,6 +107,13 @@ pub struct Feed {
     closing: Arc<AtomicBool>,
     forgotten: Forgotten,
     run: u32,
+    others: Arc<OnceLock<Box<dyn PassOn>>>,
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed").field("run", &self.run).field("watchers", &self.watchers()).finish()
+    }
 }
 
 /// Calls of which nothing is told any more, with the number of the last event that may be about each.
@@ -85,29 +127,70 @@ impl Default for Feed {
             closing: Arc::default(),
             forgotten: Arc::default(),
             run: rand::random(),
+            others: Arc::default(),
         }
     }
 }
 
 impl Feed {
-    /// Tells everybody who watches.
+    /// Passes on what is told from now on; the first who is named does.
+    pub fn pass_on(&self, others: impl PassOn + 'static) {
+        // A second one would tell everything twice.
+        let _ = self.others.set(Box::new(others));
+    }
+
+    /// Who is there to pass things on to.
+    fn others(&self) -> Option<&dyn PassOn> {
+        self.others.get().map(AsRef::as_ref).filter(|others| others.is_heard())
+    }
+
+    /// Tells everybody who watches, here and elsewhere.
     pub fn tell(&self, event: FeedEvent) {
+        if let Some(others) = self.others() {
+            others.pass_on(Outbound::Event(&event));
+        }
+        self.tell_here(event, None);
+    }
+
+    /// Tells everybody who watches here what came from another replica.
+    pub fn tell_of(&self, from: ReplicaId, what: Inbound) {
+        match what {
+            // These two are about a server, not about a call.
+            Inbound::Event(FeedEvent::Closing | FeedEvent::Missed) => {}
+            Inbound::Event(event) => self.tell_here(event, Some(from)),
+            Inbound::Forget(sids) => self.forget_here(&sids),
+        }
+    }
+
+    /// Tells everybody who watches here that something may have happened elsewhere that nobody knows of.
+    pub fn missed(&self) {
+        self.tell_here(FeedEvent::Missed, None);
+    }
+
+    fn tell_here(&self, event: FeedEvent, from: Option<ReplicaId>) {
         // Numbered and sent under one lock: else two threads could send their numbers the wrong way round.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = last.saturating_add(1);
         // Nobody watching is no error.
-        let _ = self.sender.send(Numbered { n: *last, event });
+        let _ = self.sender.send(Numbered { n: *last, event, from });
     }
 
     /// Tells everybody that there will be no more calls here.
     pub fn close(&self) {
         if !self.closing.swap(true, Ordering::Relaxed) {
-            self.tell(FeedEvent::Closing);
+            self.tell_here(FeedEvent::Closing, None);
         }
     }
 
     /// Tells nobody any more what was said in these calls, not even a watcher who has fallen behind.
     pub fn forget(&self, sids: &[CallSid]) {
+        if let Some(others) = self.others() {
+            others.pass_on(Outbound::Forget(sids));
+        }
+        self.forget_here(sids);
+    }
+
+    fn forget_here(&self, sids: &[CallSid]) {
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
         // Older events are kept for nobody.
@@ -120,12 +203,12 @@ impl Feed {
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// Whether anybody watches.
+    /// Whether anybody watches, or may watch at another replica.
     pub fn is_watched(&self) -> bool {
-        self.sender.receiver_count() > 0
+        self.sender.receiver_count() > 0 || self.others().is_some()
     }
 
-    /// How many watch.
+    /// How many watch here.
     pub fn watchers(&self) -> usize {
         self.sender.receiver_count()
     }
@@ -170,15 +253,15 @@ impl Watcher {
     }
 
     /// An event as it may be told: without what was said in a call that was erased meanwhile.
-    fn allowed(&self, Numbered { n, event }: Numbered) -> Numbered {
-        let (FeedEvent::Turn { sid, .. } | FeedEvent::Event { sid, .. }) = &event else {
-            return Numbered { n, event };
+    fn allowed(&self, mut numbered: Numbered) -> Numbered {
+        let (FeedEvent::Turn { sid, .. } | FeedEvent::Event { sid, .. }) = &numbered.event else {
+            return numbered;
         };
         let forgotten = self.1.lock().unwrap_or_else(PoisonError::into_inner);
-        match forgotten.iter().any(|(erased, until)| erased == sid && n <= *until) {
-            true => Numbered { n, event: FeedEvent::Changed { sid: sid.clone() } },
-            false => Numbered { n, event },
+        if forgotten.iter().any(|(erased, until)| erased == sid && numbered.n <= *until) {
+            numbered.event = FeedEvent::Changed { sid: sid.clone() };
         }
+        numbered
     }
 }
 

@@ -4,6 +4,7 @@
 //! written passes the scrubber besides. Panics are logged by place.
 
 use super::secrets::{ScrubbedWriter, Scrubber};
+use super::trace::Carrier;
 use crate::config::server::ServerConfig;
 use std::io::{self, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
@@ -39,9 +40,18 @@ pub enum LogError {
 
 /// Sets up the process's log and the panic hook.
 pub fn init(config: &ServerConfig, scrubber: Scrubber) -> Result<(), LogError> {
+    init_with(config, scrubber, None)
+}
+
+/// The same, with something that carries the spans away.
+pub fn init_with(
+    config: &ServerConfig,
+    scrubber: Scrubber,
+    carrier: Option<Carrier>,
+) -> Result<(), LogError> {
     let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let style = Style { json: config.log_json, ansi };
-    dispatch(&config.log, style, ScrubbedWriter { inner: io::stderr, scrubber })?.try_init()?;
+    dispatch(&config.log, style, ScrubbedWriter { inner: io::stderr, scrubber }, carrier)?.try_init()?;
     log_panics();
     Ok(())
 }
@@ -53,14 +63,14 @@ struct Style {
     ansi: bool,
 }
 
-fn dispatch<M>(filter: &str, style: Style, writer: M) -> Result<Dispatch, LogError>
+fn dispatch<M>(filter: &str, style: Style, writer: M, carrier: Option<Carrier>) -> Result<Dispatch, LogError>
 where
     M: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let filter = EnvFilter::try_new(filter)?.and(ceilings());
     let lines = tracing_subscriber::fmt::layer().with_ansi(style.ansi).with_writer(writer);
     let lines = if style.json { lines.json().boxed() } else { lines.boxed() };
-    Ok(Registry::default().with(lines.with_filter(filter)).into())
+    Ok(Registry::default().with(carrier).with(lines.with_filter(filter)).into())
 }
 
 /// The lowest level of each target, which no filter goes below: libraries print what they send and receive.
@@ -143,14 +153,14 @@ impl<'w> MakeWriter<'w> for Captured {
 /// test must see what is only scrubbed. Other threads are not captured.
 pub fn capture(filter: &str) -> Result<(Captured, DefaultGuard), LogError> {
     let captured = Captured::default();
-    let dispatch = dispatch(filter, Style { json: false, ansi: false }, captured.clone())?;
+    let dispatch = dispatch(filter, Style { json: false, ansi: false }, captured.clone(), None)?;
     Ok((captured, dispatch.set_default()))
 }
 
 /// Captures the whole process's log from now on, as `capture` does; for a test that has its process to itself.
 pub fn capture_process(filter: &str) -> Result<Captured, LogError> {
     let captured = Captured::default();
-    dispatch(filter, Style { json: false, ansi: false }, captured.clone())?.try_init()?;
+    dispatch(filter, Style { json: false, ansi: false }, captured.clone(), None)?.try_init()?;
     Ok(captured)
 }
 
@@ -190,6 +200,8 @@ mod tests {
     async fn a_key_in_a_header_is_not_logged_by_the_http_client_at_trace() {
         let (log, _guard) = capture("trace").unwrap();
         let server = actix_test_server();
+        // It makes a TLS configuration of its own, which is not used here.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let client = awc::Client::default();
         let mut response = client
             .post(format!("http://{server}/v1?token=geheim-query"))
@@ -245,7 +257,8 @@ mod tests {
         let captured = Captured::default();
         let scrubber = Scrubber::new(["very-secret-value".to_owned().into()]);
         let writer = ScrubbedWriter { inner: captured.clone(), scrubber };
-        let _guard = dispatch("info", Style { json: true, ansi: false }, writer).unwrap().set_default();
+        let style = Style { json: true, ansi: false };
+        let _guard = dispatch("info", style, writer, None).unwrap().set_default();
         tracing::warn!(error = "refused: very-secret-value", "vendor failed");
         let line: serde_json::Value = serde_json::from_str(captured.text().trim()).unwrap();
         assert_eq!(line["fields"]["message"], "vendor failed");

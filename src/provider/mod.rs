@@ -6,6 +6,7 @@
 pub mod breaker;
 pub mod http;
 pub mod llm;
+pub mod measured;
 pub mod retry;
 pub mod stt;
 pub mod tts;
@@ -36,6 +37,23 @@ pub enum ProviderErrorKind {
     Protocol,
     /// The stream ended before it was complete.
     Closed,
+}
+
+impl ProviderErrorKind {
+    /// One word for it, for logs, metrics and traces.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Auth => "auth",
+            Self::Quota => "quota",
+            Self::Server => "server",
+            Self::Protocol => "protocol",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 /// A vendor's failure: who, what, and the stable code it is counted under.

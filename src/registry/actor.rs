@@ -1,26 +1,36 @@
 //! The registry's shell: keeps the addresses of live calls, writes the end of each, sweeps.
 
+use super::measure::{Gaps, since};
 use super::messages::*;
-use super::roster::{Admitted, Claimed, Commanded, Limits, Onward, Roster, RosterEffect, Standing};
+use super::peers::{Finder, Searches};
+use super::presence::PresenceState;
+use super::roster::{Kept, Limits, Roster, RosterEffect, Standing};
 use super::unwritten::Unwritten;
+use super::wire::with_others;
 use crate::call::messages::{CallLeft, EndCall, InjectFault, StaffOrder, StreamEvent};
-use crate::db::{CallOverview, DbError, DbHandle, Write};
+use crate::cluster::Cluster;
+use crate::db::{DbHandle, Write};
 use crate::domain::audit::AuditEvent;
 use crate::domain::call::{CallFacts, EndReason, Outcome};
 use crate::domain::ids::{CallSid, Epoch};
 use crate::domain::time::UnixMillis;
 use crate::observe::clock::unix_now;
+use crate::observe::metrics;
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient,
-    ResponseActFuture, WrapFuture,
+    Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult, Recipient, ResponseActFuture,
+    WrapFuture,
 };
 use serde_json::json;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// What is told of a call that ended, once its end was queued for the database.
 pub type OnEnded = Box<dyn Fn(CallFacts, EndReason, Outcome)>;
+
+/// What is told of calls that were taken over and that nobody asks about by himself.
+pub type OnForsaken = Box<dyn Fn(Vec<CallSid>, &Addr<Registry>)>;
 
 /// How often the sweep runs.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -30,50 +40,107 @@ const REPORT: Duration = Duration::from_secs(5);
 const LEAVE: Duration = Duration::from_secs(8);
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(10);
-/// Turns loaded for a call that an earlier process left open.
-const RESUME_TURNS: u32 = 48;
 
-struct Lines {
-    epoch: Epoch,
-    end: Recipient<EndCall>,
-    evict: Recipient<StreamEvent>,
-    fault: Recipient<InjectFault>,
-    staff: Recipient<StaffOrder>,
+/// The ways to a live call.
+pub(super) struct Lines {
+    pub(super) epoch: Epoch,
+    pub(super) end: Recipient<EndCall>,
+    pub(super) evict: Recipient<StreamEvent>,
+    pub(super) fault: Recipient<InjectFault>,
+    pub(super) staff: Recipient<StaffOrder>,
+}
+
+/// What is told of calls.
+pub struct Listeners {
+    /// A call has ended.
+    pub ended: OnEnded,
+    /// Calls were taken over of which nobody asks by himself: Twilio is to be told to ask.
+    pub forsaken: OnForsaken,
+}
+
+/// How a registry lives with those of other replicas.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long another replica is waited for.
+    pub ask: Duration,
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+    /// How long a replica may be silent before its calls are taken over.
+    pub lease: Duration,
+    /// The database is ours alone: whoever else is in it is dead.
+    pub exclusive: bool,
 }
 
 /// Knows which calls are live. The only one who does.
 pub struct Registry {
-    roster: Roster,
-    lines: HashMap<CallSid, Lines>,
-    unwritten: Unwritten,
-    db: DbHandle,
-    on_ended: OnEnded,
-    started: UnixMillis,
-    /// Calls found open at the start: what is still open when `suspend` has passed is closed as lost. None where other
-    /// replicas share the database: open calls may be theirs.
-    orphans_due: Option<UnixMillis>,
+    pub(super) roster: Roster,
+    pub(super) lines: HashMap<CallSid, Lines>,
+    pub(super) unwritten: Unwritten,
+    pub(super) gaps: Gaps,
+    pub(super) db: DbHandle,
+    pub(super) cluster: Cluster,
+    pub(super) settings: Settings,
+    pub(super) presence: PresenceState,
+    pub(super) searches: Searches,
+    listeners: Listeners,
+    /// Owners that were told to leave and have not yet, and until when that is believed.
+    leaving: HashMap<CallSid, (Epoch, Instant)>,
 }
 
 impl Registry {
-    /// A registry that writes ends to `db` and tells `on_ended` of each. `shared`: other replicas write to the same
-    /// database.
-    pub fn new(limits: Limits, db: DbHandle, shared: bool, on_ended: OnEnded) -> Self {
-        let started = unix_now();
+    /// A registry of the calls at this replica, which writes to `db`.
+    pub fn new(
+        limits: Limits,
+        db: DbHandle,
+        cluster: Cluster,
+        settings: Settings,
+        listeners: Listeners,
+    ) -> Self {
         Self {
             roster: Roster::new(limits),
             lines: HashMap::new(),
             unwritten: Unwritten::new(db.clone()),
+            gaps: Gaps::default(),
             db,
-            on_ended,
-            started,
-            orphans_due: (!shared).then(|| started.after(limits.suspend)),
+            cluster,
+            settings,
+            presence: PresenceState::new(settings),
+            searches: Searches::default(),
+            listeners,
+            leaving: HashMap::new(),
         }
     }
 
+    /// Looks for calls that are not here.
+    pub(super) fn finder(&self, ctx: &Context<Self>) -> Finder {
+        Finder {
+            db: self.db.clone(),
+            cluster: self.cluster.clone(),
+            ask: self.settings.ask,
+            lease: self.settings.lease,
+            company: self.has_company(),
+            searches: Rc::clone(&self.searches),
+            registry: ctx.address().recipient(),
+        }
+    }
+
+    /// Whether the owner of a call was told to leave and has not yet.
+    pub(super) fn is_leaving(&self, sid: &CallSid) -> bool {
+        self.leaving.get(sid).is_some_and(|(_, until)| *until > Instant::now())
+    }
+
+    /// Has Twilio asked about calls.
+    pub(super) fn forsaken(&self, calls: Vec<CallSid>, ctx: &Context<Self>) {
+        (self.listeners.forsaken)(calls, &ctx.address());
+    }
+
     /// Writes down what has happened to a call, and does what follows.
-    fn follow_up(&mut self, sid: &CallSid, effects: Vec<RosterEffect>) {
+    pub(super) fn follow_up(&mut self, sid: &CallSid, effects: Vec<RosterEffect>) {
         for event in self.roster.news(sid) {
             self.note(sid.clone(), event);
+        }
+        if let Some((epoch, kept)) = self.roster.to_store(sid) {
+            self.store(sid.clone(), epoch, kept);
         }
         self.perform(effects);
     }
@@ -83,20 +150,32 @@ impl Registry {
         for (sid, event) in self.roster.all_news() {
             self.note(sid, event);
         }
+        for (sid, epoch, kept) in self.roster.all_to_store() {
+            self.store(sid, epoch, kept);
+        }
         self.perform(effects);
     }
 
-    fn note(&mut self, sid: CallSid, event: AuditEvent) {
-        self.unwritten.record(Write::Event { sid, at: unix_now(), event });
+    /// Writes down what is decided for Twilio's next question.
+    fn store(&mut self, sid: CallSid, epoch: Epoch, kept: Option<Kept>) {
+        let onward = kept.and_then(|kept| serde_json::to_value(kept).ok());
+        self.unwritten.record(Write::Onward { sid, epoch, onward });
     }
 
-    fn perform(&mut self, effects: Vec<RosterEffect>) {
+    fn note(&mut self, sid: CallSid, event: AuditEvent) {
+        let at = unix_now();
+        self.gaps.note(at, &sid, &event);
+        self.unwritten.record(Write::Event { sid, at, event });
+    }
+
+    pub(super) fn perform(&mut self, effects: Vec<RosterEffect>) {
         for effect in effects {
             match effect {
                 RosterEffect::Ended { facts, reason, outcome } => {
                     let sid = facts.sid.clone();
                     self.lines.remove(&sid);
                     tracing::info!(call.id = %sid, reason = %reason, "call ended");
+                    metrics::call_ended(reason, outcome, since(facts.admitted_at, unix_now()));
                     self.note(sid.clone(), AuditEvent::new("call.ended", json!({ "reason": reason })));
                     self.unwritten.record(Write::CallEnded {
                         sid: sid.clone(),
@@ -110,7 +189,7 @@ impl Registry {
                             tracing::warn!(%error, "holds of an ended call not released");
                         }
                     });
-                    (self.on_ended)(facts, reason, outcome);
+                    (self.listeners.ended)(facts, reason, outcome);
                 }
                 RosterEffect::Ask { sid, reason } => {
                     if let Some(lines) = self.lines.get(&sid) {
@@ -125,6 +204,7 @@ impl Registry {
                 RosterEffect::Evict { sid } => {
                     if let Some(lines) = self.lines.remove(&sid) {
                         lines.evict.do_send(StreamEvent::Broke);
+                        self.leaving.insert(sid, (lines.epoch, Instant::now() + REPORT));
                     }
                 }
             }
@@ -134,12 +214,19 @@ impl Registry {
     fn sweep(&mut self, ctx: &mut Context<Self>) {
         let now = unix_now();
         self.unwritten.offer();
-        let effects = self.roster.sweep(now);
-        self.follow_up_all(effects);
-        self.heal(now);
-        if self.orphans_due.is_some_and(|due| due <= now) {
-            self.orphans_due = None;
-            self.close_orphans(ctx);
+        self.leaving.retain(|_, (_, until)| *until > Instant::now());
+        self.look_around(ctx);
+        // Whoever has slept ends nothing before it knows what is still its own.
+        if !self.presence.watch.is_doubtful() {
+            let effects = self.roster.sweep(now);
+            self.follow_up_all(effects);
+            self.heal(now);
+        }
+    }
+
+    fn is_gone(&mut self, sid: &CallSid, epoch: Epoch) {
+        if self.leaving.get(sid).is_some_and(|(owner, _)| *owner == epoch) {
+            self.leaving.remove(sid);
         }
     }
 
@@ -156,26 +243,6 @@ impl Registry {
             self.follow_up(&sid, effects);
         }
     }
-
-    /// Calls of an earlier process that nobody came back for.
-    fn close_orphans(&mut self, ctx: &mut Context<Self>) {
-        let db = self.db.clone();
-        ctx.spawn(async move { db.open_calls().await }.into_actor(self).map(|open, this, _| match open {
-            Ok(open) => {
-                let now = unix_now();
-                for call in open {
-                    let sid = call.facts.sid.clone();
-                    if this.roster.facts(&sid).is_none() && call.facts.admitted_at < this.started {
-                        // Through the roster, so that a late callback finds it ended.
-                        this.roster.adopt(now, call.facts, call.outcome, None);
-                        let effects = this.roster.finish(now, &sid, EndReason::Lost);
-                        this.follow_up(&sid, effects);
-                    }
-                }
-            }
-            Err(error) => tracing::error!(%error, "open calls of an earlier run not read"),
-        }));
-    }
 }
 
 impl Actor for Registry {
@@ -184,40 +251,8 @@ impl Actor for Registry {
     fn started(&mut self, ctx: &mut Self::Context) {
         // Twilio's webhooks and every stream's end come here; none may be refused, so the bound is generous.
         ctx.set_mailbox_capacity(4_096);
-        if self.orphans_due.is_none() {
-            tracing::info!("the database may be shared: calls an earlier run left open wait for callbacks");
-        }
         ctx.run_interval(SWEEP, Self::sweep);
-    }
-}
-
-impl Handler<Admit> for Registry {
-    type Result = MessageResult<Admit>;
-
-    fn handle(&mut self, Admit(call): Admit, _: &mut Self::Context) -> Self::Result {
-        let sid = call.sid.clone();
-        let (admitted, effects) = self.roster.admit(unix_now(), call);
-        if let Admitted::New(facts) = &admitted {
-            tracing::info!(call.id = %facts.sid, caller = %facts.caller, "call admitted");
-            self.unwritten.record(Write::CallAdmitted { facts: facts.clone() });
-        }
-        self.follow_up(&sid, effects);
-        MessageResult(admitted)
-    }
-}
-
-impl Handler<ClaimStream> for Registry {
-    type Result = MessageResult<ClaimStream>;
-
-    fn handle(&mut self, claim: ClaimStream, _: &mut Self::Context) -> Self::Result {
-        let now = unix_now();
-        let claimed = self.roster.claim(now, &claim.sid, &claim.admission, claim.epoch, &claim.stream);
-        if let Claimed::Granted { facts, .. } = &claimed {
-            // Also tells the database the new owner's epoch, which fences the old one.
-            self.unwritten.record(Write::CallAdmitted { facts: facts.clone() });
-            self.unwritten.record(Write::CallAnswered { sid: facts.sid.clone(), at: now });
-        }
-        MessageResult(claimed)
+        self.join(ctx);
     }
 }
 
@@ -237,6 +272,9 @@ impl Handler<CallStarted> for Registry {
         }
         if let Some(muted) = self.roster.is_muted(&call.sid) {
             call.staff.do_send(StaffOrder::Mute(muted));
+        }
+        if let Some(within) = self.presence.draining.filter(|_| self.roster.is_letting_go(&call.sid)) {
+            call.evict.do_send(StreamEvent::LetGo { within });
         }
         self.lines.insert(
             call.sid,
@@ -258,6 +296,7 @@ impl Handler<CallLeft> for Registry {
         if self.lines.get(&left.sid).is_some_and(|l| l.epoch == left.epoch) {
             self.lines.remove(&left.sid);
         }
+        self.is_gone(&left.sid, left.epoch);
         let sid = left.sid.clone();
         let effects = self.roster.left(unix_now(), left);
         self.follow_up(&sid, effects);
@@ -276,6 +315,7 @@ impl Handler<CallDied> for Registry {
     type Result = ();
 
     fn handle(&mut self, died: CallDied, _: &mut Self::Context) {
+        self.is_gone(&died.sid, died.epoch);
         let effects = self.roster.died(unix_now(), &died.sid, died.epoch, &died.stream);
         self.follow_up(&died.sid, effects);
         if self.roster.standing(&died.sid, died.epoch) == Standing::Gone
@@ -283,84 +323,6 @@ impl Handler<CallDied> for Registry {
         {
             self.lines.remove(&died.sid);
         }
-    }
-}
-
-impl Handler<GoOn> for Registry {
-    type Result = ResponseActFuture<Self, Onward>;
-
-    fn handle(&mut self, ask: GoOn, _: &mut Self::Context) -> Self::Result {
-        let known = self.roster.facts(&ask.sid).is_some();
-        let db = self.db.clone();
-        let sid = ask.sid.clone();
-        let looked_up = async move {
-            if known {
-                return Ok(None);
-            }
-            // A call that an earlier process of ours left open.
-            let Some(call) = open_call(&db, &sid).await? else { return Ok(None) };
-            // Without it the call's actor looks for itself.
-            let resume = db.resume_state(sid, RESUME_TURNS).await.ok().flatten();
-            Ok::<_, DbError>(Some((call, resume.map(Box::new))))
-        };
-        Box::pin(looked_up.into_actor(self).map(move |found, this, _| {
-            let now = unix_now();
-            match found {
-                Ok(Some((call, resume))) => this.roster.adopt(now, call.facts, call.outcome, resume),
-                Ok(None) => {}
-                Err(error) => {
-                    // It may well be ours, with a caller on the line.
-                    tracing::error!(call.id = %ask.sid, %error, "unknown call not looked up");
-                    if this.roster.facts(&ask.sid).is_none() {
-                        return Onward::GiveUp;
-                    }
-                }
-            }
-            this.roster.would_ring(&ask.sid, ask.person);
-            let (onward, effects) = this.roster.go_on(now, &ask.sid, ask.status, ask.dial);
-            this.follow_up(&ask.sid, effects);
-            onward
-        }))
-    }
-}
-
-async fn open_call(db: &DbHandle, sid: &CallSid) -> Result<Option<CallOverview>, DbError> {
-    Ok(db.call_overview(sid.clone()).await?.filter(|call| call.ended_at.is_none()))
-}
-
-impl Handler<StatusCame> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, came: StatusCame, ctx: &mut Self::Context) {
-        if self.roster.facts(&came.sid).is_some() || !came.status.is_terminal() {
-            let effects = self.roster.status(unix_now(), &came.sid, came.status);
-            self.follow_up(&came.sid, effects);
-            return;
-        }
-        // Perhaps a call that an earlier process of ours left open.
-        let db = self.db.clone();
-        let sid = came.sid.clone();
-        ctx.spawn(async move { open_call(&db, &sid).await }.into_actor(self).map(move |found, this, _| {
-            let now = unix_now();
-            match found {
-                Ok(Some(call)) => this.roster.adopt(now, call.facts, call.outcome, None),
-                Ok(None) => {}
-                Err(error) => tracing::error!(call.id = %came.sid, %error, "unknown call not looked up"),
-            }
-            let effects = this.roster.status(now, &came.sid, came.status);
-            this.follow_up(&came.sid, effects);
-        }));
-    }
-}
-
-impl Handler<Finish> for Registry {
-    type Result = bool;
-
-    fn handle(&mut self, finish: Finish, _: &mut Self::Context) -> bool {
-        let known = self.roster.facts(&finish.sid).is_some();
-        let effects = self.roster.finish(unix_now(), &finish.sid, finish.reason);
-        self.follow_up(&finish.sid, effects);
-        known
     }
 }
 
@@ -389,54 +351,6 @@ impl Handler<Unplace> for Registry {
     }
 }
 
-impl Handler<Placed> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, placed: Placed, _: &mut Self::Context) {
-        if let Some(facts) = self.roster.placed(unix_now(), &placed.admission, &placed.sid) {
-            tracing::info!(call.id = %facts.sid, callee = %facts.caller, "call placed");
-            self.unwritten.record(Write::CallAdmitted { facts });
-            self.follow_up(&placed.sid, Vec::new());
-        }
-    }
-}
-
-impl Handler<Command> for Registry {
-    type Result = ResponseActFuture<Self, Commanded>;
-
-    fn handle(&mut self, Command { sid, order }: Command, _: &mut Self::Context) -> Self::Result {
-        // Between its claim and its start a call has nobody who could say anything.
-        let deaf = !matches!(order, StaffOrder::Mute(_)) && !self.lines.contains_key(&sid);
-        let named_before = self.roster.named(&sid);
-        let (mut commanded, mut effects) = self.roster.command(unix_now(), &sid, order);
-        let told = effects.iter().position(|effect| matches!(effect, RosterEffect::Tell { .. }));
-        let told = told.map(|at| effects.remove(at));
-        if deaf && told.is_some() {
-            commanded = Commanded::NotNow { state: "starting" };
-        }
-        // The call itself knows whether it is too late for it.
-        let asked = match (told, self.lines.get(&sid)) {
-            (Some(RosterEffect::Tell { order, .. }), Some(lines)) => Some(lines.staff.send(order)),
-            _ => None,
-        };
-        self.follow_up(&sid, effects);
-        let answered = async move {
-            match asked {
-                Some(asked) => asked.await.unwrap_or(false),
-                None => true,
-            }
-        };
-        Box::pin(answered.into_actor(self).map(move |taken, this, _| {
-            if taken {
-                return commanded;
-            }
-            // Whoever was to be rung before is still who is rung.
-            this.roster.name(&sid, named_before);
-            Commanded::NotNow { state: "ending" }
-        }))
-    }
-}
-
 impl Handler<LimitCalls> for Registry {
     type Result = ();
 
@@ -445,19 +359,12 @@ impl Handler<LimitCalls> for Registry {
     }
 }
 
-impl Handler<ListLive> for Registry {
-    type Result = MessageResult<ListLive>;
-
-    fn handle(&mut self, _: ListLive, _: &mut Self::Context) -> Self::Result {
-        MessageResult::<ListLive>(self.roster.list())
-    }
-}
-
 impl Handler<CloseDoor> for Registry {
     type Result = ();
 
-    fn handle(&mut self, _: CloseDoor, _: &mut Self::Context) {
+    fn handle(&mut self, CloseDoor { handover }: CloseDoor, ctx: &mut Self::Context) {
         self.roster.close();
+        self.drain(handover, ctx);
     }
 }
 
@@ -465,7 +372,8 @@ impl Handler<CountLive> for Registry {
     type Result = MessageResult<CountLive>;
 
     fn handle(&mut self, _: CountLive, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.roster.count())
+        let others = self.company().map(|peer| peer.calls);
+        MessageResult(with_others(self.roster.count(), others))
     }
 }
 
@@ -475,6 +383,7 @@ impl Handler<ShutDown> for Registry {
     fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) -> Self::Result {
         let effects = self.roster.release();
         self.follow_up_all(effects);
+        self.presence.over = true;
         let me = ctx.address();
         let gone = async move {
             let deadline = Instant::now() + LEAVE;
@@ -491,7 +400,7 @@ impl Handler<ShutDown> for Registry {
     }
 }
 
-/// How many calls an actor still has.
+/// How many calls an actor still has, and a heartbeat on its way.
 #[derive(Message)]
 #[rtype(result = "usize")]
 struct Held;
@@ -500,7 +409,7 @@ impl Handler<Held> for Registry {
     type Result = usize;
 
     fn handle(&mut self, _: Held, _: &mut Self::Context) -> usize {
-        self.roster.held()
+        self.roster.held().saturating_add(usize::from(self.presence.beating))
     }
 }
 
@@ -514,6 +423,16 @@ impl Handler<LastWrites> for Registry {
 
     fn handle(&mut self, _: LastWrites, _: &mut Self::Context) {
         self.unwritten.offer();
+    }
+}
+
+/// How it lives with others, as configured.
+pub fn settings(config: &crate::config::Config) -> Settings {
+    Settings {
+        ask: Duration::from_millis(config.cluster.ask_ms),
+        heartbeat: Duration::from_millis(config.cluster.heartbeat_ms),
+        lease: Duration::from_millis(config.cluster.lease_ms),
+        exclusive: config.database.sqlite_path().is_some(),
     }
 }
 

@@ -2,9 +2,9 @@ use super::*;
 use crate::config::database::DatabaseConfig;
 use crate::db::Database;
 use crate::domain::call::{CallKind, CallStatus, Direction};
-use crate::domain::ids::{AdmissionId, Epoch, StreamSid};
+use crate::domain::ids::{AdmissionId, Epoch, ReplicaId, StreamSid};
 use crate::domain::phone::CallerId;
-use crate::registry::roster::{Admitted, NewCall};
+use crate::registry::roster::{Admitted, Claimed, Commanded, NewCall, Onward};
 use actix::Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,10 @@ impl TestDb {
         let url = format!("sqlite://{}/test.db", folder.display());
         let config = DatabaseConfig { url, queue, ..DatabaseConfig::default() };
         std::fs::create_dir_all(&folder).unwrap();
-        Self { database: Some(Database::open(&config).unwrap()), folder }
+        Self {
+            database: Some(Database::open(&config, ReplicaId::from_bits(rand::random())).unwrap()),
+            folder,
+        }
     }
 
     fn handle(&self) -> DbHandle {
@@ -45,14 +48,24 @@ fn limits(suspend: Duration) -> Limits {
 
 type Ended = mpsc::UnboundedReceiver<(CallSid, EndReason)>;
 
-fn registry(db: DbHandle, suspend: Duration, shared: bool) -> (Registry, Ended) {
+fn registry(db: DbHandle, suspend: Duration) -> (Registry, Ended) {
     let (tell, ended) = mpsc::unbounded_channel();
-    let on_ended: OnEnded = Box::new(move |facts, reason, _| tell.send((facts.sid, reason)).unwrap());
-    (Registry::new(limits(suspend), db, shared, on_ended), ended)
+    let listeners = Listeners {
+        ended: Box::new(move |facts, reason, _| tell.send((facts.sid, reason)).unwrap()),
+        forsaken: Box::new(|_, _| {}),
+    };
+    let settings = Settings {
+        ask: Duration::from_millis(500),
+        heartbeat: Duration::from_secs(2),
+        lease: Duration::from_secs(6),
+        exclusive: true,
+    };
+    let cluster = Cluster::alone(db.replica().clone());
+    (Registry::new(limits(suspend), db, cluster, settings, listeners), ended)
 }
 
 fn started(db: DbHandle) -> (Addr<Registry>, Ended) {
-    let (registry, ended) = registry(db, Duration::from_secs(30), false);
+    let (registry, ended) = registry(db, Duration::from_secs(30));
     (registry.start(), ended)
 }
 
@@ -65,6 +78,7 @@ fn new_call(sid: &str) -> NewCall {
         business_number: "+12025550100".into(),
         admission: AdmissionId::from("a1"),
         unaffordable: false,
+        lagging: false,
     }
 }
 
@@ -82,12 +96,7 @@ fn facts(sid: &str, admitted_at: UnixMillis) -> CallFacts {
 }
 
 fn claim(sid: &str) -> ClaimStream {
-    ClaimStream {
-        sid: sid.into(),
-        admission: "a1".into(),
-        epoch: Epoch(1),
-        stream: StreamSid::new(format!("MZ{sid}")),
-    }
+    ClaimStream { facts: facts(sid, unix_now()), stream: StreamSid::new(format!("MZ{sid}")) }
 }
 
 async fn claimed(registry: &Addr<Registry>, sid: &str) {
@@ -189,12 +198,12 @@ async fn an_end_between_claim_and_start_reaches_the_call() {
 #[actix::test]
 async fn a_live_call_without_an_actor_waits_for_its_next_stream() {
     let mut db = TestDb::open(100);
-    let (mut registry, _ended) = registry(db.handle(), Duration::from_secs(30), false);
+    let (mut registry, _ended) = registry(db.handle(), Duration::from_secs(30));
     let now = unix_now();
     for sid in ["CA1", "CA2", "CA3"] {
         registry.roster.admit(now, new_call(sid));
         let ask = claim(sid);
-        registry.roster.claim(now, &ask.sid, &ask.admission, ask.epoch, &ask.stream);
+        registry.roster.claim(now, &ask.facts.sid, &ask.facts.admission, ask.facts.epoch, &ask.stream);
     }
     let lines = |call: CallStarted| Lines {
         epoch: call.epoch,
@@ -263,7 +272,7 @@ async fn a_caller_is_not_hung_up_on_because_the_database_is_away() {
 #[actix::test]
 async fn ends_that_the_database_refused_are_written_later_and_in_order() {
     let mut db = TestDb::open(1);
-    let (mut registry, _ended) = registry(db.handle(), Duration::from_secs(30), false);
+    let (mut registry, _ended) = registry(db.handle(), Duration::from_secs(30));
     // The writer is busy, and the one place in its queue is taken.
     let (release, released) = std::sync::mpsc::channel::<()>();
     let released = Mutex::new(released);
@@ -293,20 +302,30 @@ async fn ends_that_the_database_refused_are_written_later_and_in_order() {
 }
 
 #[actix::test]
-async fn calls_of_an_earlier_run_are_closed_and_no_others() {
+async fn calls_of_an_earlier_process_are_closed_if_nobody_comes_back_for_them() {
     let mut db = TestDb::open(100);
     db.handle().write(Write::CallAdmitted { facts: facts("CA1", UnixMillis(1)) }).await.unwrap();
-    let later = unix_now().after(Duration::from_secs(60));
-    db.handle().write(Write::CallAdmitted { facts: facts("CA2", later) }).await.unwrap();
-    let (shared, _ended) = registry(db.handle(), Duration::ZERO, true);
-    assert_eq!(shared.orphans_due, None, "they may be another replica's");
-    let (alone, mut ended) = registry(db.handle(), Duration::ZERO, false);
+    db.handle().write(Write::CallAdmitted { facts: facts("CA2", UnixMillis(1)) }).await.unwrap();
+    db.handle().leave().await.unwrap();
+    // One that is its own, and that it is about to be told of.
+    db.handle().write(Write::CallAdmitted { facts: facts("CA3", UnixMillis(1)) }).await.unwrap();
+    let (alone, mut ended) = registry(db.handle(), Duration::from_millis(1_500));
     let alone = alone.start();
+    // Somebody is asked about one of them in time.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while alone.send(CountLive).await.unwrap().open < 2 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let ask = GoOn { sid: "CA2".into(), status: Some(CallStatus::InProgress), dial: None, person: None };
+    let Onward::Reconnect(facts) = alone.send(ask).await.unwrap() else { panic!() };
+    let claim = ClaimStream { facts, stream: "MZ2".into() };
+    assert!(matches!(alone.send(claim).await.unwrap(), Claimed::Granted { .. }));
     assert_eq!(ended.recv().await, Some(("CA1".into(), EndReason::Lost)));
     alone.send(CountLive).await.unwrap();
     assert!(ended.try_recv().is_err());
     db.handle().flush().await.unwrap();
     let open = db.handle().open_calls().await.unwrap();
-    assert_eq!(open.iter().map(|c| c.facts.sid.to_string()).collect::<Vec<_>>(), ["CA2"]);
+    assert_eq!(open.iter().map(|c| c.facts.sid.to_string()).collect::<Vec<_>>(), ["CA2", "CA3"]);
     db.close().await;
 }

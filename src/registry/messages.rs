@@ -4,10 +4,11 @@ use super::roster::{
     Admitted, Claimed, Commanded, DialResult, LiveCall, LiveCount, NewCall, NewOutbound, Onward,
 };
 use crate::call::messages::{EndCall, InjectFault, StreamEvent};
-use crate::domain::call::{CallStatus, EndReason};
+use crate::domain::call::{CallFacts, CallStatus, EndReason};
 use crate::domain::ids::{AdmissionId, CallSid, Epoch, StreamSid};
 use crate::domain::phone::PhoneNumber;
 use actix::{Message, Recipient};
+use std::time::Duration;
 
 pub use crate::call::messages::{CallerKnown, StaffOrder};
 
@@ -17,15 +18,11 @@ pub use crate::call::messages::{CallerKnown, StaffOrder};
 pub struct Admit(pub NewCall);
 
 /// A stream shows its token's claims.
-#[derive(Debug, Message)]
+#[derive(Clone, Debug, Message)]
 #[rtype(result = "Claimed")]
 pub struct ClaimStream {
-    /// The call.
-    pub sid: CallSid,
-    /// Its admission.
-    pub admission: AdmissionId,
-    /// The owner the stream is to become.
-    pub epoch: Epoch,
+    /// The call as the token tells of it, with the owner the stream is to become.
+    pub facts: CallFacts,
     /// The stream.
     pub stream: StreamSid,
 }
@@ -130,10 +127,15 @@ pub struct Command {
 #[rtype(result = "()")]
 pub struct LimitCalls(pub usize);
 
-/// Lists the calls that are not over.
+/// Lists the calls that are not over, those of other replicas too.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<LiveCall>")]
 pub struct ListLive;
+
+/// Shows a call that is not over, if it is this replica's.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<LiveCall>")]
+pub struct ShowLive(pub CallSid);
 
 /// Counts the calls that are not over.
 #[derive(Debug, Message)]
@@ -146,10 +148,14 @@ pub struct CountLive;
 #[rtype(result = "()")]
 pub struct ShutDown;
 
-/// Lets no further call in.
+/// Lets no further call in. Where other replicas are there, live calls let go of their streams at their next pause, so that
+/// those go on with them.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct CloseDoor;
+pub struct CloseDoor {
+    /// How long each waits for a pause.
+    pub handover: Duration,
+}
 
 /// Breaks something in a live call on purpose. Answers whether the call is there.
 #[derive(Debug, Message)]

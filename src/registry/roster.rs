@@ -4,24 +4,33 @@
 //! and repeated requests find it. The first reason to end a call is the one that stays (CALL-4); the caller's hang-up
 //! is the least of reasons and gives way to what the call's actor knows.
 
+mod asked;
+mod decided;
+mod leaving;
+mod moving;
 mod orders;
 mod placed;
 mod trail;
 mod types;
+
+pub use decided::Kept;
+pub use moving::Baggage;
+pub use trail::known_state;
 
 pub use types::{
     Admitted, Claimed, Commanded, DialResult, Limits, LiveCall, LiveCount, NewCall, NewOutbound, Onward,
     Refusal, RosterEffect, Standing,
 };
 
-use crate::call::messages::{CallLeft, Departure, NextStep};
+use crate::call::messages::NextStep;
 use crate::dialogue::prompt::Outbound;
 use crate::domain::appointment::Customer;
-use crate::domain::call::{CallFacts, CallKind, CallStatus, EndReason, Outcome};
+use crate::domain::call::{CallFacts, EndReason, Outcome};
 use crate::domain::ids::{AdmissionId, CallSid, Epoch, StreamSid};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::time::UnixMillis;
 use crate::domain::turn::ResumeState;
+use moving::Moved;
 use placed::Placing;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -97,10 +106,24 @@ struct Entry {
     dial_to: Option<PhoneNumber>,
     /// Who is rung where staff named nobody.
     person: Option<PhoneNumber>,
+    /// Its actor was told to let go of the stream, so that another replica can go on with it: no break.
+    letting_go: bool,
+    /// What the database holds of the next step.
+    kept: Option<Kept>,
     trail: Trail,
 }
 
 impl Entry {
+    fn show(&self) -> LiveCall {
+        LiveCall {
+            facts: self.facts.clone(),
+            since: self.since,
+            state: stage_word(&self.stage),
+            muted: self.muted == Some(true),
+            customer: self.customer.clone(),
+        }
+    }
+
     fn add(&mut self, more: Outcome) {
         self.outcome = Outcome {
             lead_captured: self.outcome.lead_captured || more.lead_captured,
@@ -145,16 +168,6 @@ impl Entry {
     }
 }
 
-/// The reason an actor left for. Whether a person was reached is known here, not there.
-fn told(departure: &Departure) -> Option<EndReason> {
-    let reason = match departure {
-        Departure::Ended { reason } => Some(*reason),
-        Departure::Decided { reason, .. } => *reason,
-        Departure::Broke => None,
-    };
-    reason.map(|r| if r == EndReason::Transferred { EndReason::Completed } else { r })
-}
-
 /// Every call there is.
 #[derive(Debug)]
 pub struct Roster {
@@ -162,6 +175,8 @@ pub struct Roster {
     calls: HashMap<CallSid, Entry>,
     /// Calls we are placing whose identifier is not known yet.
     placing: HashMap<AdmissionId, Placing>,
+    /// Calls that another replica has now.
+    moved: HashMap<CallSid, Moved>,
     closed: bool,
     released: bool,
 }
@@ -169,7 +184,14 @@ pub struct Roster {
 impl Roster {
     /// An empty roster.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, calls: HashMap::new(), placing: HashMap::new(), closed: false, released: false }
+        Self {
+            limits,
+            calls: HashMap::new(),
+            placing: HashMap::new(),
+            moved: HashMap::new(),
+            closed: false,
+            released: false,
+        }
     }
 
     /// From now on so many calls at once; those that are there stay.
@@ -180,14 +202,6 @@ impl Roster {
     /// No new call is let in any more.
     pub fn close(&mut self) {
         self.closed = true;
-    }
-
-    /// The process is about to end: live calls let go of their streams, so that another process can go on with them.
-    pub fn release(&mut self) -> Vec<RosterEffect> {
-        self.closed = true;
-        self.released = true;
-        let live = self.calls.iter().filter(|(_, e)| matches!(e.stage, Stage::Live { .. }));
-        live.map(|(sid, _)| RosterEffect::Evict { sid: sid.clone() }).collect()
     }
 
     /// Calls that an actor has, or is about to leave.
@@ -209,23 +223,19 @@ impl Roster {
 
     /// How many there are.
     pub fn count(&self) -> LiveCount {
-        LiveCount { open: self.calls.values().filter(|e| e.ended.is_none()).count(), here: self.occupied() }
+        let open = self.calls.values().filter(|e| e.ended.is_none()).count();
+        LiveCount { open, here: self.occupied(), everywhere: open }
+    }
+
+    /// A call that is not over.
+    pub fn show(&self, sid: &CallSid) -> Option<LiveCall> {
+        self.calls.get(sid).filter(|e| e.ended.is_none()).map(Entry::show)
     }
 
     /// Calls that are not over.
     pub fn list(&self) -> Vec<LiveCall> {
-        let mut list: Vec<LiveCall> = self
-            .calls
-            .values()
-            .filter(|e| e.ended.is_none())
-            .map(|e| LiveCall {
-                facts: e.facts.clone(),
-                since: e.since,
-                state: stage_word(&e.stage),
-                muted: e.muted == Some(true),
-                customer: e.customer.clone(),
-            })
-            .collect();
+        let mut list: Vec<LiveCall> =
+            self.calls.values().filter(|e| e.ended.is_none()).map(Entry::show).collect();
         list.sort_by(|a, b| (a.since, a.facts.sid.as_str()).cmp(&(b.since, b.facts.sid.as_str())));
         list
     }
@@ -266,30 +276,35 @@ impl Roster {
         self.calls.values().filter(old).filter_map(owner).collect()
     }
 
+    /// The same call asks to be let in again; none if it is not known here.
+    pub fn admit_again(&mut self, now: UnixMillis, sid: &CallSid) -> Option<(Admitted, Vec<RosterEffect>)> {
+        let entry = self.calls.get_mut(sid)?;
+        Some(match entry.stage {
+            // Whom we rang has answered.
+            Stage::Placed { .. } => {
+                entry.stage = Stage::Reserved { until: now.after(self.limits.reservation) };
+                (Admitted::Again(entry.facts.clone()), Vec::new())
+            }
+            Stage::Reserved { ref mut until } => {
+                *until = now.after(self.limits.reservation);
+                (Admitted::Again(entry.facts.clone()), Vec::new())
+            }
+            Stage::Live { .. } | Stage::Suspended { .. } => {
+                let (onward, effects) = self.go_on(now, sid, None, None);
+                (Admitted::GoOn(onward), effects)
+            }
+            Stage::Decided { .. } | Stage::Dialling { .. } | Stage::Leaving { .. } | Stage::Ended { .. } => {
+                (Admitted::Over, Vec::new())
+            }
+        })
+    }
+
     /// Lets a call in, once.
     pub fn admit(&mut self, now: UnixMillis, call: NewCall) -> (Admitted, Vec<RosterEffect>) {
-        if let Some(entry) = self.calls.get_mut(&call.sid) {
-            return match entry.stage {
-                // Whom we rang has answered.
-                Stage::Placed { .. } => {
-                    entry.stage = Stage::Reserved { until: now.after(self.limits.reservation) };
-                    (Admitted::Again(entry.facts.clone()), Vec::new())
-                }
-                Stage::Reserved { ref mut until } => {
-                    *until = now.after(self.limits.reservation);
-                    (Admitted::Again(entry.facts.clone()), Vec::new())
-                }
-                Stage::Live { .. } | Stage::Suspended { .. } => {
-                    let (onward, effects) = self.go_on(now, &call.sid, None, None);
-                    (Admitted::GoOn(onward), effects)
-                }
-                Stage::Decided { .. }
-                | Stage::Dialling { .. }
-                | Stage::Leaving { .. }
-                | Stage::Ended { .. } => (Admitted::Over, Vec::new()),
-            };
+        if let Some(again) = self.admit_again(now, &call.sid) {
+            return again;
         }
-        if self.closed || self.occupied() >= self.limits.max_calls {
+        if self.closed || call.lagging || self.occupied() >= self.limits.max_calls {
             return (Admitted::Full, Vec::new());
         }
         if call.unaffordable {
@@ -320,43 +335,42 @@ impl Roster {
         if self.calls.contains_key(&facts.sid) {
             return;
         }
-        let sid = facts.sid.clone();
-        self.insert(now, facts, Stage::Suspended { until: now.after(self.limits.suspend) });
-        if let Some(entry) = self.calls.get_mut(&sid) {
-            entry.tell_adopted();
-            entry.add(outcome);
-            if let Some(resume) = resume {
-                entry.add(resume.outcome);
-                entry.breaks = resume.breaks;
-                entry.muted = Some(resume.muted);
-                entry.keep(resume);
-            } else {
-                entry.muted = None;
-            }
+        let until = now.after(self.limits.suspend);
+        let entry = self.insert(now, facts, Stage::Suspended { until });
+        entry.tell_adopted();
+        entry.add(outcome);
+        if let Some(resume) = resume {
+            entry.add(resume.outcome);
+            entry.breaks = resume.breaks;
+            entry.muted = Some(resume.muted);
+            entry.keep(resume);
+        } else {
+            entry.muted = None;
         }
     }
 
-    fn insert(&mut self, now: UnixMillis, facts: CallFacts, stage: Stage) {
-        self.calls.insert(
-            facts.sid.clone(),
-            Entry {
-                facts,
-                stage,
-                stream: None,
-                resume: None,
-                outcome: Outcome::default(),
-                bridged: false,
-                breaks: 0,
-                ended: None,
-                since: now,
-                brief: None,
-                muted: Some(false),
-                customer: None,
-                dial_to: None,
-                person: None,
-                trail: Trail::default(),
-            },
-        );
+    fn insert(&mut self, now: UnixMillis, facts: CallFacts, stage: Stage) -> &mut Entry {
+        self.moved.remove(&facts.sid);
+        let entry = Entry {
+            facts,
+            stage,
+            stream: None,
+            resume: None,
+            outcome: Outcome::default(),
+            bridged: false,
+            breaks: 0,
+            ended: None,
+            since: now,
+            brief: None,
+            muted: Some(false),
+            customer: None,
+            dial_to: None,
+            person: None,
+            letting_go: false,
+            kept: None,
+            trail: Trail::default(),
+        };
+        self.calls.entry(entry.facts.sid.clone()).insert_entry(entry).into_mut()
     }
 
     /// A stream shows a token for `epoch` of a call.
@@ -368,261 +382,23 @@ impl Roster {
         epoch: Epoch,
         stream: &StreamSid,
     ) -> Claimed {
-        let Some(entry) = self.calls.get_mut(sid) else { return Claimed::Refused(Refusal::Unknown) };
-        if entry.facts.admission != *admission {
-            return Claimed::Refused(Refusal::Unknown);
-        }
-        if self.released {
+        let Some(entry) = self.calls.get_mut(sid) else {
+            let gone = self.moved.contains_key(sid);
+            return Claimed::Refused(if gone { Refusal::Spent } else { Refusal::Unknown });
+        };
+        if self.released && entry.facts.admission == *admission {
             return Claimed::Refused(Refusal::Closing);
         }
-        match entry.stage {
-            Stage::Reserved { .. } if entry.facts.epoch == epoch => {
-                entry.stage = Stage::Live { since: now };
-                entry.stream = Some(stream.clone());
-                Claimed::Granted {
-                    facts: entry.facts.clone(),
-                    resume: entry.resume.take(),
-                    brief: entry.brief.clone(),
-                }
-            }
-            Stage::Placed { .. } | Stage::Reserved { .. } | Stage::Live { .. } | Stage::Suspended { .. } => {
-                Claimed::Refused(Refusal::Spent)
-            }
-            Stage::Decided { .. } | Stage::Dialling { .. } | Stage::Leaving { .. } | Stage::Ended { .. } => {
-                Claimed::Refused(Refusal::Over)
-            }
+        if let Some(refusal) = entry.refusal(admission, epoch) {
+            return Claimed::Refused(refusal);
         }
-    }
-
-    /// A call has left its actor (or its actor died: then `Broke` without a state).
-    pub fn left(&mut self, now: UnixMillis, left: CallLeft) -> Vec<RosterEffect> {
-        let Some(entry) = self.calls.get_mut(&left.sid) else { return Vec::new() };
-        if entry.ended.is_some() {
-            return Vec::new();
-        }
-        if entry.facts.epoch != left.epoch {
-            // An earlier owner, evicted: what it knew is the newest there is until the new stream comes.
-            if matches!(entry.stage, Stage::Reserved { .. }) && entry.facts.epoch == left.epoch.next() {
-                entry.add(left.outcome);
-                entry.keep(left.resume);
-            }
-            return Vec::new();
-        }
-        entry.add(left.outcome);
-        let told = told(&left.departure);
-        if let Stage::Leaving { reason: asked, .. } = entry.stage {
-            let reason = match (asked, told) {
-                (EndReason::Completed, Some(told)) if told != EndReason::Completed => told,
-                (EndReason::Completed, _) => entry.hang_up(),
-                (asked, _) => asked,
-            };
-            return self.end(now, &left.sid, reason);
-        }
-        if entry.facts.kind == CallKind::Browser {
-            // Nobody asks on behalf of a browser how to go on.
-            let reason = told.unwrap_or_else(|| entry.hang_up());
-            return self.end(now, &left.sid, reason);
-        }
-        let until = now.after(self.limits.suspend);
-        match left.departure {
-            Departure::Ended { .. } => self.end(now, &left.sid, told.unwrap_or(EndReason::Completed)),
-            Departure::Broke => {
-                // One that was found dead before has been counted.
-                if !matches!(entry.stage, Stage::Suspended { .. }) {
-                    entry.breaks = entry.breaks.saturating_add(1);
-                }
-                entry.keep(left.resume);
-                entry.stage = Stage::Suspended { until };
-                Vec::new()
-            }
-            Departure::Decided { next, .. } => {
-                entry.keep(left.resume);
-                let effects = told.map(|reason| self.end(now, &left.sid, reason)).unwrap_or_default();
-                if let Some(entry) = self.calls.get_mut(&left.sid) {
-                    entry.stage = Stage::Decided { next, until };
-                }
-                effects
-            }
-        }
-    }
-
-    /// The actor of a call died, or never came to be: its stream went while it was being asked for.
-    pub fn died(
-        &mut self,
-        now: UnixMillis,
-        sid: &CallSid,
-        epoch: Epoch,
-        stream: &StreamSid,
-    ) -> Vec<RosterEffect> {
-        let Some(entry) = self.calls.get_mut(sid) else { return Vec::new() };
-        if entry.facts.epoch != epoch || entry.stream.as_ref() != Some(stream) {
-            return Vec::new();
-        }
-        match entry.stage {
-            Stage::Live { .. } => {
-                entry.breaks = entry.breaks.saturating_add(1);
-                entry.resume = None;
-                entry.stage = Stage::Suspended { until: now.after(self.limits.suspend) };
-                Vec::new()
-            }
-            Stage::Leaving { reason, .. } => self.end(now, sid, reason),
-            Stage::Placed { .. }
-            | Stage::Reserved { .. }
-            | Stage::Suspended { .. }
-            | Stage::Decided { .. }
-            | Stage::Dialling { .. }
-            | Stage::Ended { .. } => Vec::new(),
-        }
-    }
-
-    /// Twilio asks how to go on after a stream or a dial. It may ask again what it has asked already; then the answer
-    /// is the same.
-    pub fn go_on(
-        &mut self,
-        now: UnixMillis,
-        sid: &CallSid,
-        status: Option<CallStatus>,
-        dial: Option<DialResult>,
-    ) -> (Onward, Vec<RosterEffect>) {
-        let limits = self.limits;
-        let Some(entry) = self.calls.get_mut(sid) else { return (Onward::Unknown, Vec::new()) };
-        if dial == Some(DialResult::Bridged) {
-            return (Onward::HangUp { say: None }, self.bridged(now, sid));
-        }
-        if let Some(status) = status.filter(|s| s.is_terminal()) {
-            let effects = match dial {
-                Some(_) => {
-                    entry.unanswered();
-                    let reason = EndReason::from_status(status).unwrap_or(EndReason::Completed);
-                    self.finish(now, sid, reason)
-                }
-                None => self.status(now, sid, status),
-            };
-            return (Onward::HangUp { say: None }, effects);
-        }
-        let until = now.after(limits.suspend);
-        let over = entry.ended.is_some();
-        match entry.stage.clone() {
-            Stage::Decided { next: NextStep::HangUp { say }, .. } => {
-                let effects = self.end(now, sid, EndReason::Completed);
-                if let Some(entry) = self.calls.get_mut(sid) {
-                    entry.stage = Stage::Ended { forget: now.after(REMEMBER), say: say.clone() };
-                }
-                (Onward::HangUp { say }, effects)
-            }
-            Stage::Decided { next: NextStep::Dial { say }, .. } => {
-                entry.stage =
-                    Stage::Dialling { say: say.clone(), until: now.after(DIALLING), hung_up: false };
-                (Onward::Dial { say, to: entry.dial_to.clone() }, Vec::new())
-            }
-            Stage::Dialling { say, hung_up: false, .. } if dial.is_none() => {
-                (Onward::Dial { say, to: entry.dial_to.clone() }, Vec::new())
-            }
-            Stage::Dialling { hung_up: true, .. } if dial.is_none() => {
-                (Onward::HangUp { say: None }, Vec::new())
-            }
-            Stage::Dialling { hung_up, .. } => {
-                entry.unanswered();
-                if hung_up || over {
-                    let reason = entry.hang_up();
-                    return (Onward::HangUp { say: None }, self.end(now, sid, reason));
-                }
-                if self.released {
-                    return (Onward::Later, Vec::new());
-                }
-                (entry.reserve(until), Vec::new())
-            }
-            Stage::Suspended { .. } | Stage::Live { .. } | Stage::Reserved { .. } | Stage::Placed { .. }
-                if self.released =>
-            {
-                (Onward::Later, Vec::new())
-            }
-            Stage::Placed { .. } => {
-                entry.stage = Stage::Reserved { until };
-                (Onward::Reconnect(entry.facts.clone()), Vec::new())
-            }
-            Stage::Reserved { .. } if dial.is_some() => {
-                entry.stage = Stage::Reserved { until };
-                (Onward::Reconnect(entry.facts.clone()), Vec::new())
-            }
-            // The stream never came up (handshake failed), or the same is asked again: the token is unspent.
-            Stage::Reserved { .. } => {
-                entry.breaks = entry.breaks.saturating_add(1);
-                if entry.breaks > limits.max_breaks {
-                    entry.outcome.follow_up = true;
-                    return (Onward::GiveUp, self.end(now, sid, EndReason::Apology));
-                }
-                entry.stage = Stage::Reserved { until };
-                (Onward::Reconnect(entry.facts.clone()), Vec::new())
-            }
-            stage @ (Stage::Suspended { .. } | Stage::Live { .. }) => {
-                let mut effects = Vec::new();
-                if let Stage::Live { .. } = stage {
-                    entry.breaks = entry.breaks.saturating_add(1);
-                    effects.push(RosterEffect::Evict { sid: sid.clone() });
-                }
-                if dial.is_some() {
-                    entry.unanswered();
-                }
-                if entry.breaks > limits.max_breaks {
-                    entry.outcome.follow_up = true;
-                    effects.extend(self.end(now, sid, EndReason::Apology));
-                    return (Onward::GiveUp, effects);
-                }
-                (entry.reserve(until), effects)
-            }
-            Stage::Leaving { .. } => (Onward::HangUp { say: None }, Vec::new()),
-            Stage::Ended { say, .. } => (Onward::HangUp { say }, Vec::new()),
-        }
-    }
-
-    /// A person was reached, whatever we thought of the call.
-    fn bridged(&mut self, now: UnixMillis, sid: &CallSid) -> Vec<RosterEffect> {
-        let Some(entry) = self.calls.get_mut(sid) else { return Vec::new() };
-        if !entry.bridged {
-            entry.tell_dial("call.transferred");
-        }
-        entry.bridged = entry.bridged || entry.ended.is_none();
-        if let Stage::Leaving { reason, .. } = &mut entry.stage {
-            *reason = EndReason::Transferred;
-            return Vec::new();
-        }
-        self.finish(now, sid, EndReason::Transferred)
-    }
-
-    /// A status callback came.
-    pub fn status(&mut self, now: UnixMillis, sid: &CallSid, status: CallStatus) -> Vec<RosterEffect> {
-        let Some(reason) = EndReason::from_status(status) else { return Vec::new() };
-        if reason == EndReason::Completed
-            && let Some(entry) = self.calls.get_mut(sid)
-            && let Stage::Dialling { until, hung_up, .. } = &mut entry.stage
-        {
-            if !*hung_up {
-                *hung_up = true;
-                *until = now.after(DIAL_RESULT);
-            }
-            return Vec::new();
-        }
-        self.finish(now, sid, reason)
-    }
-
-    /// Ends a call from outside.
-    pub fn finish(&mut self, now: UnixMillis, sid: &CallSid, reason: EndReason) -> Vec<RosterEffect> {
-        let Some(entry) = self.calls.get_mut(sid) else { return Vec::new() };
-        match entry.stage {
-            Stage::Live { .. } => {
-                entry.stage = Stage::Leaving { reason, until: now.after(LEAVING) };
-                vec![RosterEffect::Ask { sid: sid.clone(), reason }]
-            }
-            Stage::Placed { .. }
-            | Stage::Reserved { .. }
-            | Stage::Suspended { .. }
-            | Stage::Decided { .. }
-            | Stage::Dialling { .. } => {
-                let reason = if reason == EndReason::Completed { entry.hang_up() } else { reason };
-                self.end(now, sid, reason)
-            }
-            Stage::Leaving { .. } | Stage::Ended { .. } => Vec::new(),
+        entry.stage = Stage::Live { since: now };
+        entry.stream = Some(stream.clone());
+        entry.letting_go = false;
+        Claimed::Granted {
+            facts: entry.facts.clone(),
+            resume: entry.resume.take(),
+            brief: entry.brief.clone(),
         }
     }
 
@@ -631,6 +407,7 @@ impl Roster {
         let mut due: Vec<(CallSid, EndReason)> = Vec::new();
         let mut effects = Vec::new();
         self.placing.retain(|_, placing| placing.until > now);
+        self.moved.retain(|_, moved| moved.until > now);
         self.calls.retain(|sid, entry| {
             match entry.stage {
                 Stage::Placed { until } if until <= now => due.push((sid.clone(), EndReason::NeverStarted)),

@@ -1,6 +1,6 @@
 use super::*;
-use crate::call::messages::StaffOrder;
-use crate::domain::call::{CallKind, Direction};
+use crate::call::messages::{CallLeft, Departure, StaffOrder};
+use crate::domain::call::{CallKind, CallStatus, Direction};
 use crate::domain::phone::CallerId;
 use proptest::prelude::*;
 
@@ -24,6 +24,7 @@ fn new_call(sid: &str) -> NewCall {
         business_number: "+12025550100".into(),
         admission: AdmissionId::from("a1"),
         unaffordable: false,
+        lagging: false,
     }
 }
 
@@ -398,7 +399,7 @@ fn a_shutdown_lets_go_of_live_calls_and_ends_none() {
     assert!(matches!(roster.release().as_slice(), [RosterEffect::Evict { .. }]));
     assert_eq!(roster.held(), 1);
     assert!(roster.left(now(1), left("CA1", 1, Departure::Broke)).is_empty());
-    assert_eq!((roster.held(), roster.count()), (0, LiveCount { open: 2, here: 2 }));
+    assert_eq!((roster.held(), roster.count()), (0, LiveCount { open: 2, here: 2, everywhere: 2 }));
     // The next process is to be asked, and no stream is taken any more.
     assert!(matches!(roster.go_on(now(2), &sid, Some(InProgress), None).0, Onward::Later));
     assert!(matches!(roster.go_on(now(2), &"CA2".into(), Some(InProgress), None).0, Onward::Later));
@@ -407,7 +408,7 @@ fn a_shutdown_lets_go_of_live_calls_and_ends_none() {
     // What was decided is still told.
     let mut roster = dialling();
     assert!(roster.release().is_empty());
-    assert_eq!(roster.count(), LiveCount { open: 1, here: 0 });
+    assert_eq!(roster.count(), LiveCount { open: 1, here: 0, everywhere: 1 });
     assert!(matches!(roster.go_on(now(6), &sid, Some(InProgress), None).0, Onward::Dial { .. }));
 }
 

@@ -67,6 +67,20 @@ impl Claims {
     pub fn caller(&self) -> CallerId {
         CallerId::classify(&self.from)
     }
+
+    /// What is known of the call by this alone. When it was let in is not stated: `now` stands for it.
+    pub fn facts(&self, now: UnixMillis) -> CallFacts {
+        CallFacts {
+            sid: self.sid.clone(),
+            admission: self.admission.clone(),
+            kind: self.kind,
+            direction: self.direction,
+            caller: self.caller(),
+            business_number: self.to.clone(),
+            admitted_at: now,
+            epoch: self.epoch,
+        }
+    }
 }
 
 /// The beginning of a text that has no more bytes than [`MAX_PARTY`] in JSON.

@@ -1,6 +1,7 @@
 //! Writes that found the database's queue full. They are kept in order and offered again.
 
 use crate::db::{DbHandle, DbRefused, Write};
+use crate::observe::metrics::{Level, Share};
 use std::collections::VecDeque;
 
 /// As many are kept; what comes after them is lost and logged.
@@ -10,12 +11,13 @@ const KEPT: usize = 10_000;
 pub struct Unwritten {
     db: DbHandle,
     waiting: VecDeque<Write>,
+    shown: Share,
 }
 
 impl Unwritten {
     /// Nothing waits yet.
     pub fn new(db: DbHandle) -> Self {
-        Self { db, waiting: VecDeque::new() }
+        Self { db, waiting: VecDeque::new(), shown: Share::new(Level::Unwritten) }
     }
 
     /// Hands a write to the database, behind those that wait.
@@ -32,6 +34,7 @@ impl Unwritten {
         }
         if self.waiting.len() < KEPT {
             self.waiting.push_back(write);
+            self.shown.set(self.waiting.len());
         } else {
             tracing::error!(?write, "write lost: too many are kept already");
         }
@@ -39,6 +42,11 @@ impl Unwritten {
 
     /// Offers what waits, in order, until the queue is full again.
     pub fn offer(&mut self) {
+        self.hand_over();
+        self.shown.set(self.waiting.len());
+    }
+
+    fn hand_over(&mut self) {
         while let Some(write) = self.waiting.front() {
             match self.db.record(write.clone()) {
                 Ok(()) => {

@@ -285,12 +285,8 @@ impl StreamSession {
                 return;
             }
         };
-        let ask = self.services.registry.send(ClaimStream {
-            sid: claims.sid.clone(),
-            admission: claims.admission,
-            epoch: claims.epoch,
-            stream: start.stream_sid.clone(),
-        });
+        let facts = claims.facts(unix_now());
+        let ask = self.services.registry.send(ClaimStream { facts, stream: start.stream_sid.clone() });
         self.claiming =
             Some(CallDied { sid: claims.sid, epoch: claims.epoch, stream: start.stream_sid.clone() });
         let stream_sid = start.stream_sid;

@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod gated;
+pub mod lag;
 pub mod live;
 pub mod machine;
 pub mod pace;

@@ -65,6 +65,8 @@ pub struct Pace {
     wheel: RefCell<Vec<Vec<Rc<Gate>>>>,
     /// The tick whose gates were opened last.
     opened: Cell<u64>,
+    /// The last rest.
+    rested: Cell<(Instant, Instant)>,
 }
 
 /// A stream that is counted; as long as it lives.
@@ -80,9 +82,11 @@ impl Drop for Present {
 impl Pace {
     /// Rounds of this length; zero: no rest, and nothing is left unread.
     pub fn new(round: Duration) -> Rc<Self> {
+        let began = Instant::now();
         Rc::new(Self {
             round,
-            began: Instant::now(),
+            began,
+            rested: Cell::new((began, began)),
             streams: Cell::new(0),
             waker: RefCell::new(None),
             wheel: RefCell::new(vec![Vec::new(); SLOTS]),
@@ -139,12 +143,21 @@ impl Pace {
                 tokio::task::yield_now().await;
             }
             let rest = self.round.saturating_sub(began.elapsed());
+            let from = Instant::now();
             if !rest.is_zero() {
                 std::thread::sleep(rest);
             }
             began = Instant::now();
+            self.rested.set((from, began));
             self.open_due(self.tick(began));
         }
+    }
+
+    /// How much of the time since then the thread has rested. A timer that is due in a rest comes right after it, so that
+    /// the last rest alone can have made it late.
+    pub fn rested_since(&self, then: Instant) -> Duration {
+        let (from, to) = self.rested.get();
+        to.saturating_duration_since(from.max(then))
     }
 
     fn is_crowded(&self) -> bool {
@@ -254,6 +267,16 @@ mod tests {
         assert!(!is_open(&gate));
         pace.open_due(pace.tick(Instant::now()) + 101);
         assert!(is_open(&gate));
+    }
+
+    #[test]
+    fn only_the_part_of_a_rest_after_a_time_counts_from_then_on() {
+        let pace = Pace::new(MS);
+        let at = |ms: u32| pace.began + ms * MS;
+        pace.rested.set((at(10), at(14)));
+        for (then, want) in [(0, 4), (10, 4), (12, 2), (14, 0), (20, 0)] {
+            assert_eq!(pace.rested_since(at(then)), want * MS, "{then}");
+        }
     }
 
     #[actix::test]

@@ -1,12 +1,14 @@
 //! What the sessions and routes of one worker thread share.
 
 use crate::call::services::CallServices;
+use crate::cluster::Cluster;
 use crate::db::{DbError, Write};
 use crate::domain::staff::{StaffAction, Who};
 use crate::jobs::runner::JobRunner;
 use crate::observe::clock::unix_now;
 use crate::registry::actor::Registry;
 use crate::registry::token::Tokens;
+use crate::session::lag::Lags;
 use crate::session::live::Live;
 use crate::session::pace::Pace;
 use crate::storage::store::Store;
@@ -61,6 +63,10 @@ pub struct Services {
     pub tolls: Arc<TollGuard>,
     /// What staff may change.
     pub live: Live,
+    /// The other replicas.
+    pub cluster: Cluster,
+    /// How late the worker threads are.
+    pub lags: Arc<Lags>,
 }
 
 impl Services {

@@ -17,7 +17,9 @@
 //! A step waits (`wait_for`, or `interrupt_after_ms`), then does one thing (`say`, `dtmf`, `pause_ms`, `person`,
 //! `drop_socket`, `hang_up`), then checks: `expect_heard` behind `say` or `dtmf` waits for the reply and looks into it,
 //! without one of them it looks into what was heard last; `expect_end` waits for the end of the call. `within_ms`
-//! bounds every wait of its step. A wait that fails is noted and the caller goes on.
+//! bounds every wait of its step. A wait that fails is noted and the caller goes on. With `repeats` the caller is one
+//! whom a broken stream does not put off: what was not answered before it is said again behind it, unless the answer
+//! comes by itself.
 
 use std::fmt;
 
@@ -45,6 +47,8 @@ pub struct Script {
     pub limit_ms: u64,
     /// How a dialled person behaves at first.
     pub person: Person,
+    /// Whether the caller says again what was not answered when a stream broke.
+    pub repeats: bool,
     /// What the caller does, in order.
     pub steps: Vec<Step>,
 }
@@ -64,6 +68,8 @@ pub struct Step {
     pub expect_heard: Vec<String>,
     /// How the call must end.
     pub expect_end: Option<EndKind>,
+    /// Whether it is left out once the caller has talked enough.
+    pub optional: bool,
 }
 
 /// What a caller waits for.
@@ -165,6 +171,8 @@ struct RawScript {
     limit_ms: u64,
     #[serde(default)]
     person: Person,
+    #[serde(default)]
+    repeats: bool,
     step: Vec<RawStep>,
 }
 
@@ -191,6 +199,8 @@ struct RawStep {
     #[serde(default)]
     expect_heard: Vec<String>,
     expect_end: Option<EndKind>,
+    #[serde(default)]
+    optional: bool,
 }
 
 impl Script {
@@ -220,6 +230,7 @@ impl Script {
             settle_ms: raw.settle_ms.clamp(100, 60_000),
             limit_ms: raw.limit_ms,
             person: raw.person,
+            repeats: raw.repeats,
             steps: steps.collect::<Result<_, _>>()?,
         })
     }
@@ -299,6 +310,7 @@ impl RawStep {
             act,
             expect_heard: self.expect_heard,
             expect_end: self.expect_end,
+            optional: self.optional,
         })
     }
 }

@@ -6,11 +6,12 @@
 mod model;
 
 pub use model::{
-    CallChange, CallResource, Instructions, MAX_MESSAGE_CHARS, NewCall, NewMessage, RestError, RestErrorKind,
-    RetryAdvice,
+    CallChange, CallList, CallResource, Instructions, MAX_MESSAGE_CHARS, NewCall, NewMessage, RestError,
+    RestErrorKind, RetryAdvice,
 };
 
 use crate::config::twilio::TwilioConfig;
+use crate::domain::call::CallStatus;
 use crate::domain::ids::CallSid;
 use crate::domain::phone::PhoneNumber;
 use awc::error::{ConnectError, SendRequestError};
@@ -20,8 +21,14 @@ use model::Pairs;
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
-/// The longest answer that is read, in bytes; a call's is about 2 KiB, a page of them 40.
+/// The longest answer that is read, in bytes; a call's is about 2 KiB, a page of them 100.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
+
+/// The version of the interface, a part of every path.
+const API_VERSION: &str = "2010-04-01";
+
+/// Calls a page of a list.
+const PAGE: &str = "50";
 
 /// A client of the REST API for one account.
 #[derive(Clone)]
@@ -42,7 +49,7 @@ impl TwilioRest {
         let base = config.base_url.trim().trim_end_matches('/');
         Self {
             http,
-            account_url: format!("{base}/2010-04-01/Accounts/{}", escaped(&account_sid)),
+            account_url: format!("{base}/{API_VERSION}/Accounts/{}", escaped(&account_sid)),
             account_sid,
             auth_token: SecretString::from(config.auth_token.expose_secret().trim().to_owned()),
             timeout: Duration::from_millis(config.timeout_ms),
@@ -96,6 +103,43 @@ impl TwilioRest {
         ]);
         let answer = self.get(&format!("/Calls.json?{query}")).await?;
         model::calls(&answer)
+    }
+
+    /// The calls in progress at Twilio with this number at either end, of each at most so many pages of 50.
+    pub async fn calls_in_progress(&self, number: &PhoneNumber, pages: usize) -> Result<CallList, RestError> {
+        let mut list = CallList { calls: Vec::new(), whole: true };
+        for end in ["To", "From"] {
+            let query = vec![
+                ("Status", "in-progress".to_owned()),
+                (end, number.as_str().to_owned()),
+                ("PageSize", PAGE.to_owned()),
+            ];
+            let mut next = Some(format!("/Calls.json?{}", encoded(&query)));
+            for _ in 0..pages {
+                let Some(path) = next.take() else { break };
+                let page = model::page(&self.get(&path).await?)?;
+                list.calls.extend(page.calls);
+                next = page.next.as_deref().map(|uri| self.within_account(uri)).transpose()?;
+            }
+            list.whole = list.whole && next.is_none();
+        }
+        Ok(list)
+    }
+
+    /// Whether a person is rung for a call, or speaks to its caller: it has another leg that is not over.
+    pub async fn has_other_leg(&self, parent: &CallSid) -> Result<bool, RestError> {
+        let query = vec![("ParentCallSid", parent.as_str().to_owned()), ("PageSize", PAGE.to_owned())];
+        let legs = model::page(&self.get(&format!("/Calls.json?{}", encoded(&query))).await?)?;
+        Ok(legs.calls.iter().any(|leg| !leg.status.is_some_and(CallStatus::is_terminal)))
+    }
+
+    /// The path of a list's next page, which has to lie within this account: the credentials go there.
+    fn within_account(&self, uri: &str) -> Result<String, RestError> {
+        let account = format!("/{API_VERSION}/Accounts/{}", escaped(&self.account_sid));
+        match uri.strip_prefix(&account) {
+            Some(path) if path.starts_with("/Calls.json?") => Ok(path.to_owned()),
+            _ => Err(RestError::of(RestErrorKind::Protocol)),
+        }
     }
 
     /// Sends a text message; gives its identifier.

@@ -10,6 +10,8 @@ mod source;
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
+mod dashboards;
+#[cfg(test)]
 mod routes;
 
 use source::{Source, reached, read_sources};
@@ -50,6 +52,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("provider", &["audio", "config", "domain", "observe"]),
     ("twilio", &["config", "domain", "observe"]),
     ("db", &["config", "domain", "observe"]),
+    ("cluster", &["config", "domain", "observe"]),
     ("storage", &["audio", "config", "domain", "observe"]),
     ("observe", &["config", "domain"]),
 ];
@@ -106,6 +109,7 @@ const PURE_FILES: &[&str] = &[
     "playback",
     "reply",
     "roster",
+    "reaper",
     "fallback",
     "retry",
     "breaker",

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The sources with their places, without test files.
-fn sources() -> Vec<(String, String)> {
+pub fn sources() -> Vec<(String, String)> {
     fn gather(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -105,7 +105,10 @@ fn every_code_of_the_audit_trail_is_in_the_table_and_every_one_there_is_written(
         ["call/", "registry/", "app.rs", "db/seed", "session/"].iter().any(|start| file.starts_with(start))
             || file == "api/voice.rs"
     };
-    let all: Vec<(String, String)> = sources().into_iter().filter(|(file, _)| writes(file)).collect();
+    // What is recorded there stands in spans.
+    let spans = "call/traced.rs";
+    let all: Vec<(String, String)> =
+        sources().into_iter().filter(|(file, _)| writes(file) && file != spans).collect();
     for (file, text) in &all {
         for code in codes_in(text) {
             let known = CODES.iter().any(|(known, _)| *known == code);

@@ -161,7 +161,10 @@ async fn a_database_that_is_stuck_does_not_hold_the_conversation_up() {
         db.read(move |connection| {
             connection.batch_execute(match connection {
                 AnyConnection::Sqlite(_) => "BEGIN IMMEDIATE",
-                AnyConnection::Postgres(_) => "BEGIN; LOCK TABLE calls, turns, call_events IN EXCLUSIVE MODE",
+                AnyConnection::Postgres(_) => {
+                    "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; \
+                     LOCK TABLE calls, turns, call_events IN EXCLUSIVE MODE"
+                }
             })?;
             locked.send(()).expect("the test waits");
             let _ = released.blocking_recv();

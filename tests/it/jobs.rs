@@ -14,6 +14,7 @@ on_both!(
     a_summary_that_keeps_failing_is_laid_aside_and_written_when_staff_ask_for_it,
     staff_see_the_dead_letters_and_have_one_tried_again_over_the_api,
     a_call_that_costs_more_than_it_may_ends_with_a_word,
+    a_process_killed_between_a_calls_end_and_its_summary_owes_it_and_the_next_one_writes_it_once,
 );
 
 const ASK: &str = r#"
@@ -50,8 +51,6 @@ async fn until(db: &DbHandle, key: &str, holds: impl Fn(&StoredJob) -> bool) -> 
     }
 }
 
-// On SQLite only: what a process on PostgreSQL leaves behind may be another one's that still lives, and waits.
-#[actix::test]
 async fn a_process_killed_between_a_calls_end_and_its_summary_owes_it_and_the_next_one_writes_it_once() {
     let place = Place::new();
     place.vendors.faults.add(summaries(Fault::Hang));

@@ -9,23 +9,32 @@
 )]
 
 mod access;
+mod backup;
 mod browser;
+mod cluster;
 mod connections;
 mod control;
 mod conversation;
+mod deployment;
 mod documents;
 mod drill;
+mod drills;
 mod faults;
 mod jobs;
 mod lists;
+mod metrics;
 #[cfg(feature = "s3")]
 mod objects;
 mod panics;
+mod reaper;
 mod recording;
+mod replicas;
 mod resources;
 mod restart;
 mod resume;
 mod secrets;
 mod support;
 mod tls;
+#[cfg(feature = "otel")]
+mod traces;
 mod trail;

@@ -26,6 +26,7 @@ use std::time::Duration;
 on_both!(
     both_sides_of_a_call_are_heard_in_its_recording_at_their_times,
     a_card_number_is_neither_in_the_recording_nor_in_the_transcript,
+    the_recording_of_a_killed_process_plays_and_the_call_is_closed_at_the_next_start,
 );
 
 /// A folder of a test's own, removed with the value.
@@ -315,8 +316,6 @@ async fn a_card_number_is_neither_in_the_recording_nor_in_the_transcript() {
     desk.close().await;
 }
 
-// On SQLite only: what a process on PostgreSQL leaves behind may be another one's that still lives, and waits.
-#[actix::test]
 async fn the_recording_of_a_killed_process_plays_and_the_call_is_closed_at_the_next_start() {
     let place = Place::new();
     let folder = place.folder.join("recordings");

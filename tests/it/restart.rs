@@ -1,5 +1,6 @@
 //! The process is killed while a call is up: what was said is kept, and the call is closed.
 
+use crate::support::database::on_both;
 use crate::support::process::{Place, Process};
 use frontdesk::db::DbHandle;
 use frontdesk::domain::call::EndReason;
@@ -9,6 +10,8 @@ use frontdesk::sim::caller::run_call;
 use frontdesk::sim::script::Script;
 use std::path::Path;
 use std::time::Duration;
+
+on_both!(a_call_whose_process_was_killed_is_closed_at_the_next_start_with_what_was_said);
 
 /// Waits until the caller's first turn and the bot's answer to it are on record.
 async fn until_answered(db: &DbHandle, sid: &CallSid) {
@@ -52,8 +55,6 @@ const ASK: &str = r#"
     within_ms = 30000
 "#;
 
-// On SQLite only: what a process on PostgreSQL leaves behind may be another one's that still lives, and waits.
-#[actix::test]
 async fn a_call_whose_process_was_killed_is_closed_at_the_next_start_with_what_was_said() {
     let place = Place::new();
     let short = [("FRONTDESK_TWILIO_SUSPEND_MS", "1000")];

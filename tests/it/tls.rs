@@ -295,3 +295,32 @@ async fn peers_that_begin_a_handshake_and_no_more_keep_nobody_out() {
     drop(idle);
     desk.close().await;
 }
+
+#[actix::test]
+async fn the_health_check_asks_over_tls_by_the_name_that_the_certificate_is_for() {
+    let folder = Folder::new();
+    let authority = Authority::new().unwrap();
+    let desk = own_tls(&folder, &authority, VendorsConfig::default()).await;
+    let before = shown(desk.stack().server.address, &desk.stack().caller().trust).await;
+    // A public name, which leads elsewhere or nowhere.
+    put(&folder, &authority.issue(&["desk.example.com", "127.0.0.1"], Validity::Current).unwrap());
+    renewed(desk.stack().server.address, &desk.stack().caller().trust, &before).await;
+    let ask = async |trust: Option<&Path>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_frontdesk"));
+        command
+            .arg("health")
+            .env_clear()
+            .env("PORT", desk.stack().server.address.port().to_string())
+            .env("BASE_URL", "https://desk.example.com")
+            .env("TLS_CERT", folder.0.join("cert.pem"))
+            .env("TLS_KEY", folder.0.join("key.pem"))
+            .envs(trust.map(|path| ("TLS_EXTRA_CA", path)))
+            .current_dir(&folder.0);
+        actix_web::web::block(move || command.output()).await.unwrap().unwrap()
+    };
+    let known = ask(desk.stack().vendors.authority.as_deref()).await;
+    assert!(known.status.success(), "{}", String::from_utf8_lossy(&known.stderr));
+    let unknown = ask(None).await;
+    assert!(!unknown.status.success(), "an authority of nobody's");
+    desk.close().await;
+}

@@ -70,6 +70,7 @@ impl Inner {
         for slot in candidates {
             let request = BookRequest {
                 call: self.sid(),
+                epoch: self.facts.epoch,
                 customer_id: customer.as_ref().map(|customer| customer.id),
                 service: target.service.name.clone(),
                 staff: slot.staff.clone(),

@@ -139,6 +139,7 @@ impl Inner {
     async fn hold(&self, present: &Present, service: &Service, slot: &Slot) -> Result<bool, Refused> {
         let request = HoldRequest {
             call: self.sid(),
+            epoch: self.facts.epoch,
             staff: slot.staff.clone(),
             starts_at: slot.starts_at,
             minutes: service.minutes.saturating_add(self.profile.buffer_minutes),

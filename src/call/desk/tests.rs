@@ -5,7 +5,7 @@ use crate::config::database::DatabaseConfig;
 use crate::db::Database;
 use crate::domain::appointment::{Appointment, AppointmentStatus, CustomerPatch};
 use crate::domain::call::{CallKind, Direction};
-use crate::domain::ids::{AdmissionId, Epoch};
+use crate::domain::ids::{AdmissionId, Epoch, ReplicaId};
 use crate::domain::phone::CallerId;
 use crate::domain::profile::{MinuteOfDay, OpenHours, Policies, Service, StaffMember};
 use futures_util::future::join;
@@ -84,7 +84,11 @@ impl World {
         std::fs::create_dir_all(&folder).unwrap();
         let url = format!("sqlite://{}/data/desk.db", folder.display());
         let spool = Some(format!("{}/spool/messages", folder.display()));
-        let db = Database::open(&DatabaseConfig { url, spool, ..DatabaseConfig::default() }).unwrap();
+        let db = Database::open(
+            &DatabaseConfig { url, spool, ..DatabaseConfig::default() },
+            ReplicaId::from_bits(rand::random()),
+        )
+        .unwrap();
         let now = Rc::new(Cell::new(at(23, 10, 0)));
         Self { db, folder, profile: Arc::new(profile), now }
     }

@@ -8,6 +8,7 @@ use super::messages::{
 };
 use crate::domain::ids::{Generation, ReplyId};
 use crate::domain::time::CallTime;
+use crate::observe::metrics::{self, Service};
 use crate::provider::llm::{ChatDelta, ChatModel, ChatRequest};
 use actix::fut::{wrap_future, wrap_stream};
 use actix::{
@@ -160,6 +161,9 @@ impl DialogueActor {
                 }));
             }
             Effect::SetTimer { id, after } => {
+                if id == TimerId::Retry {
+                    metrics::provider_retried(Service::Llm);
+                }
                 let handle = ctx.run_later(after, move |act, ctx| {
                     act.timers.remove(&id);
                     act.step(Event::Timer(id), ctx);

@@ -1,4 +1,4 @@
-//! The transcript, and the one way out of a call.
+//! The transcript, the caller's last words, and the one way out of a call.
 
 use super::*;
 use crate::domain::card;
@@ -87,5 +87,85 @@ impl CallMachine {
         }
         self.phase = Phase::Over;
         fx.push(Effect::Leave(departure));
+    }
+
+    /// The caller has hung up: nothing more is said, the last words are collected.
+    pub(super) fn caller_gone(
+        &mut self,
+        at: CallTime,
+        reason: EndReason,
+        playback: &mut Playback,
+        fx: &mut Effects,
+    ) {
+        let tool_running = self.tool_running;
+        self.stop_all(at, true, playback, fx);
+        // A tool that writes is let finish: what it achieves belongs to the call.
+        self.tool_running = tool_running;
+        self.phase = Phase::Closing(reason);
+        fx.push(Effect::FinishListening);
+        fx.push(Effect::SetTimer(Timer::Closing, CLOSING));
+    }
+
+    pub(super) fn on_closing(
+        &mut self,
+        at: CallTime,
+        reason: EndReason,
+        event: Event,
+        playback: &mut Playback,
+        fx: &mut Effects,
+    ) {
+        match event {
+            Event::Heard(Heard::Utterance { text, last_word_at }) => self.pending.push((text, last_word_at)),
+            Event::Heard(Heard::Digits(digits)) => self.digits_heard(digits),
+            Event::Heard(Heard::Audit(row)) | Event::Thought(Thought::Audit(row)) => {
+                fx.push(Effect::Audit(row))
+            }
+            Event::Thought(Thought::Achieved(outcome)) => {
+                self.achieve(outcome, fx);
+                self.tool_running = false;
+                if self.ear_done {
+                    self.close(at, reason, playback, fx);
+                }
+            }
+            Event::Thought(Thought::Fact(fact)) => self.keep_fact(fact, fx),
+            Event::Heard(Heard::Lost { .. })
+            | Event::ChildDown(Child::Stt)
+            | Event::ChildGone(Child::Stt) => {
+                self.ear_done = true;
+                if !self.tool_running {
+                    self.close(at, reason, playback, fx);
+                }
+            }
+            Event::Timer(Timer::Closing) => self.close(at, reason, playback, fx),
+            Event::Begin { .. }
+            | Event::Heard(
+                Heard::Ready
+                | Heard::Partial { .. }
+                | Heard::SpeechStarted
+                | Heard::Interrupted
+                | Heard::Waiting { .. }
+                | Heard::Hole { .. },
+            )
+            | Event::Thought(_)
+            | Event::Spoke(_)
+            | Event::Stream(_)
+            | Event::Timer(_)
+            | Event::ChildDown(_)
+            | Event::ChildUp(_)
+            | Event::ChildGone(_)
+            | Event::Staff(_)
+            | Event::SpendCap
+            | Event::End(_) => {}
+        }
+    }
+
+    /// Everything that was to come has come.
+    fn close(&mut self, at: CallTime, reason: EndReason, playback: &mut Playback, fx: &mut Effects) {
+        let reason = if reason == EndReason::Completed && self.outcome.message_taken {
+            EndReason::MessageTaken
+        } else {
+            reason
+        };
+        self.depart(at, Departure::Ended { reason }, playback, fx);
     }
 }

@@ -73,6 +73,8 @@ impl CallMachine {
                     self.depart(at, Departure::Decided { next, reason }, playback, fx);
                 }
             }
+            // Looked at after each event.
+            Timer::LetGo => self.watch_for_pause(fx),
             Timer::Closing => {}
         }
     }

@@ -124,6 +124,7 @@ impl CallMachine {
     }
 
     pub(super) fn on_played(&mut self, played: Vec<Played>, fx: &mut Effects) {
+        self.handover.sentence_over(!played.is_empty());
         for sentence in played {
             let Some(position) = self.replies.iter().position(|r| r.id == sentence.reply) else { continue };
             let Some(mut reply) = self.replies.remove(position) else { continue };

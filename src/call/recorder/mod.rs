@@ -92,6 +92,11 @@ impl Recorder {
         self.queue.tell(Job::Finish { sid: sid.clone() });
     }
 
+    /// Blocks of audio that wait for the writer.
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     /// Frames of 20 ms that found the queue full.
     pub fn dropped(&self) -> u64 {
         self.queue.dropped()

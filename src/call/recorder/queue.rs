@@ -199,6 +199,11 @@ impl Queue {
         self.ready.notify_all();
     }
 
+    /// Blocks of audio that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).blocks
+    }
+
     /// Frames of 20 ms that found it full.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)

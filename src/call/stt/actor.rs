@@ -7,6 +7,7 @@ use super::machine::{EarMachine, EarSettings, Effect, Event, TimerId};
 use super::messages::{CallerAudio, Finalize, Finish, Heard, InjectPanic, SttEvent};
 use crate::domain::ids::Generation;
 use crate::domain::time::CallTime;
+use crate::provider::measured::lost;
 use crate::provider::stt::{SttMessage, SttReceiver, SttSender, SttVendor};
 use crate::provider::{ProviderError, ProviderErrorKind};
 use actix::dev::SendError;
@@ -186,8 +187,7 @@ impl Ear {
                 }
                 Wake::Message(Some(Ok(message))) => events.push_back(Event::Message(message)),
                 Wake::Message(ended) => {
-                    self.hang_up();
-                    events.push_back(Event::Closed(ended.and_then(Result::err)));
+                    self.closed(ended.and_then(Result::err), &mut events);
                 }
                 Wake::Deadline => {
                     self.mouth.flush();
@@ -268,6 +268,14 @@ impl Ear {
         self.receiver = None;
     }
 
+    fn closed(&mut self, reason: Option<ProviderError>, events: &mut VecDeque<Event>) {
+        self.hang_up();
+        if let Some(error) = &reason {
+            lost(error);
+        }
+        events.push_back(Event::Closed(reason));
+    }
+
     /// The socket takes nothing any more: what it still holds is read, for the last words and the true reason.
     fn drain_socket(&mut self, error: ProviderError, events: &mut VecDeque<Event>) {
         let mut reason = Some(error);
@@ -286,8 +294,7 @@ impl Ear {
                 }
             }
         }
-        self.hang_up();
-        events.push_back(Event::Closed(reason));
+        self.closed(reason, events);
     }
 
     /// Carries out one effect; tells if the socket failed over it.

@@ -3,8 +3,10 @@
 use super::cache::{SpeechCache, SpeechKey};
 use super::events::Skip;
 use crate::config::tts::TtsConfig;
+use crate::observe::metrics::{BreakerGauge, Service};
 use crate::provider::breaker::{Breaker, BreakerConfig, BreakerState, Ticket};
 use crate::provider::http;
+use crate::provider::measured;
 use crate::provider::tts::{SpeechStream, TtsVoice};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
@@ -23,6 +25,16 @@ struct Slot {
     voice: Rc<dyn TtsVoice>,
     breaker: RefCell<Breaker>,
     in_flight: Cell<usize>,
+    shown: BreakerGauge,
+}
+
+impl Slot {
+    /// Tells the breaker something and shows how it stands then.
+    fn breaker(&self, tell: impl FnOnce(&mut Breaker)) {
+        let mut breaker = self.breaker.borrow_mut();
+        tell(&mut breaker);
+        self.shown.tell(breaker.state() != BreakerState::Closed);
+    }
 }
 
 /// All voices of a worker, in order of preference.
@@ -47,8 +59,12 @@ impl Voices {
             open: Duration::from_millis(config.breaker_open_ms),
         };
         let vendor = voices.first().map(|voice| voice.vendor()).unwrap_or_default();
-        let slot =
-            |voice| Slot { voice, breaker: RefCell::new(Breaker::new(breaker)), in_flight: Cell::new(0) };
+        let slot = |voice: Rc<dyn TtsVoice>| Slot {
+            breaker: RefCell::new(Breaker::new(breaker)),
+            in_flight: Cell::new(0),
+            shown: BreakerGauge::new(Service::Tts, voice.vendor()),
+            voice,
+        };
         Rc::new(Self {
             slots: voices.into_iter().map(slot).collect(),
             cache: RefCell::new(SpeechCache::new(CACHE_ENTRIES, CACHE_BYTES)),
@@ -128,6 +144,7 @@ impl Voices {
         let Some(slot) = self.slots.get(voice) else { return stream::empty().boxed_local() };
         let vendor = slot.voice.vendor();
         let gap = self.gap;
+        let characters = text.chars().count();
         let opening = slot.voice.speak(text);
         let first = async move {
             let mut audio = opening.await?;
@@ -135,7 +152,7 @@ impl Voices {
             Ok(stream::iter(first).chain(http::idle(vendor, audio, gap)))
         };
         let first = http::within(vendor, self.first_audio, "first_audio_timeout", first);
-        stream::once(first).try_flatten().boxed_local()
+        measured::speech(vendor, characters, stream::once(first).try_flatten().boxed_local())
     }
 }
 
@@ -155,14 +172,14 @@ impl Lease {
     /// The request came to its end.
     pub(super) fn succeeded(mut self) {
         if let Some((slot, ticket)) = self.voices.slots.get(self.voice).zip(self.ticket.take()) {
-            slot.breaker.borrow_mut().success(ticket);
+            slot.breaker(|breaker| breaker.success(ticket));
         }
     }
 
     /// The request failed.
     pub(super) fn failed(mut self) {
         if let Some((slot, ticket)) = self.voices.slots.get(self.voice).zip(self.ticket.take()) {
-            slot.breaker.borrow_mut().failure(ticket, self.voices.now());
+            slot.breaker(|breaker| breaker.failure(ticket, self.voices.now()));
         }
     }
 }
@@ -172,7 +189,7 @@ impl Drop for Lease {
         let Some(slot) = self.voices.slots.get(self.voice) else { return };
         slot.in_flight.set(slot.in_flight.get().saturating_sub(1));
         if let Some(ticket) = self.ticket.take() {
-            slot.breaker.borrow_mut().cancelled(ticket, self.voices.now());
+            slot.breaker(|breaker| breaker.cancelled(ticket, self.voices.now()));
         }
     }
 }

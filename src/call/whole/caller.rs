@@ -38,6 +38,14 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// How long the caller has made no sound, ms.
+    pub fn silent_for(&self, now: u64) -> u64 {
+        let begun = self.said.iter().filter(|(from, _, _)| *from <= now);
+        begun.map(|(_, to, _)| *to).max().map_or(now, |to| now.saturating_sub(to))
+    }
+}
+
 impl World {
     /// The caller takes part in a new stream.
     pub fn start_listening(&mut self, owner: usize) {

@@ -494,6 +494,22 @@ impl World {
     }
 }
 
+impl World {
+    /// Whoever lets go in a pause has been told of all that was said to it.
+    pub fn check_heard_all(&self, owner: usize) {
+        let hears = self.real_ear && !self.troubles.breaks && !self.troubles.crashes && !self.troubles.ear;
+        // Who has just said all of a turn may go on: the bot waits for no pause any more.
+        let said = self.now.saturating_sub(1_200);
+        if !hears {
+            return;
+        }
+        for (begun, end, word) in &self.caller.said {
+            let to_it = *begun >= self.owners[owner].t0 && *end <= said;
+            assert!(!to_it || self.promises.has(word), "{word} is lost with the owner that let go");
+        }
+    }
+}
+
 impl Connection {
     fn word_ends(&mut self, at: u64) {
         let Some((tag, since)) = self.run.filter(|(tag, _)| *tag != SILENCE) else { return };

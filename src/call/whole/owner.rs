@@ -15,7 +15,7 @@ use crate::config::call::CallConfig;
 use crate::dialogue::phrases;
 use crate::domain::call::CallFacts;
 use crate::domain::time::CallTime;
-use crate::domain::turn::{ResumeState, Speaker};
+use crate::domain::turn::{Parting, ResumeState, Speaker};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct Owner {
     pub key_at: u64,
     /// When the caller last did something that it knows of.
     pub caller_at: u64,
+    /// It went on where the one before it had let go in a pause.
+    from_pause: bool,
 }
 
 impl Owner {
@@ -89,6 +91,7 @@ impl Owner {
 }
 
 const NOTICE: &str = "This call is recorded.";
+const RESUMED: &str = "Sorry, we were cut off.";
 const DEAF: [&str; 2] = ["I cannot hear you now.", "Still nothing, please hold."];
 const FILLERS: [&str; 4] = ["One moment.", "Just a second.", "Nearly there.", "Let me look."];
 
@@ -110,7 +113,7 @@ fn lines() -> Phrases {
         apology_transfer: "Sorry, somebody will help you.".into(),
         transfer: "I put you through.".into(),
         max_duration: "The time is up, goodbye.".into(),
-        resumed: "Sorry, we were cut off.".into(),
+        resumed: RESUMED.into(),
         transfer_failed: "Nobody can take the call.".into(),
     }
 }
@@ -147,6 +150,7 @@ impl World {
             panicked: false,
             caller_at: self.now,
             key_at: self.now,
+            from_pause: false,
             facts,
         });
         self.start_ear(owner);
@@ -171,6 +175,8 @@ impl World {
         if resumed && resume.is_none() {
             self.promises.forget(&self.database);
         }
+        let parting = resume.as_ref().map(|state| state.parting);
+        self.owners[owner].from_pause = parting == Some(Parting::AtPause);
         let notice = self.notice.then(|| NOTICE.to_owned());
         let machine = CallMachine::new(Setup {
             config: CallConfig { max_call_s: 240, ..CallConfig::default() },
@@ -242,7 +248,9 @@ impl World {
         self.tell(|| format!("{owner} <- {event:?}"));
         self.heard_by_call(owner, &event);
         let this = &mut self.owners[owner];
+        let silent = self.caller.silent_for(now);
         let Some(machine) = &mut this.machine else { return };
+        machine.set_silent(Duration::from_millis(silent));
         let effects = machine.on(at, event, &mut this.playback);
         for effect in effects {
             assert!(!self.owners[owner].left, "an effect after leaving: {effect:?}");
@@ -275,6 +283,8 @@ impl World {
                     self.tally.fillers += 1;
                     self.owners[owner].line.check_dry();
                 }
+                let says_sorry = text == RESUMED && self.owners[owner].from_pause;
+                assert!(!says_sorry, "the bot apologises for a pause");
                 self.tally.deaf += u64::from(DEAF.contains(&text.as_str()));
                 self.owners[owner].line.spoken(reply, sentence, &text);
                 self.tell_voice(owner, move |w| w.speak(owner, reply, sentence, text));
@@ -284,6 +294,7 @@ impl World {
                 self.tell_voice(owner, move |w| w.stop_speech(owner, reply));
             }
             Effect::Answer { reply, text } => {
+                self.promises.check_answer(&text);
                 self.owners[owner].line.answers(reply);
                 self.tell_mind(owner, move |w| w.answer(owner, reply, text));
             }
@@ -376,11 +387,30 @@ impl World {
             Some(machine) => (machine.outcome(), machine.resume_state(at, true)),
             None => Default::default(),
         };
+        if departure == Departure::Broke && resume.parting != Parting::Broke {
+            self.lets_go(owner, &resume);
+        }
+        let this = &self.owners[owner];
         let (sid, epoch) = (this.facts.sid.clone(), this.facts.epoch);
         self.call_left(CallLeft { sid, epoch, departure, outcome, resume: Box::new(resume) });
         // A last `clear` may be waiting.
         self.pull(owner);
         self.close(owner);
+    }
+
+    /// An owner hands the call on: what was said to it is known, and what was answered is not answered again.
+    fn lets_go(&mut self, owner: usize, resume: &ResumeState) {
+        match resume.parting {
+            Parting::AtPause => {
+                self.tally.let_go += 1;
+                self.check_heard_all(owner);
+            }
+            Parting::Midway => self.tally.let_go_midway += 1,
+            Parting::Broke => {}
+        }
+        if self.owners[owner].facts.epoch.0 == self.database.epoch {
+            self.promises.answered(resume);
+        }
     }
 
     // --- the children --------------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 use super::world::Database;
 use crate::dialogue::rules;
-use crate::domain::turn::Speaker;
+use crate::domain::turn::{ResumeState, Speaker};
 use crate::provider::llm::ChatMessage;
+use std::collections::HashSet;
 
 /// How long words may wait for a request while the bot speaks, ms.
 const PATIENCE: u64 = 25_000;
@@ -18,6 +19,8 @@ pub struct Promises {
     words: Vec<(String, u64)>,
     /// How many of the words in the transcript have been in a request.
     asked: usize,
+    /// Words that an owner had answered when it let go.
+    answered: HashSet<String>,
     /// How many of them no later request can contain.
     forgotten: usize,
 }
@@ -70,6 +73,25 @@ impl Promises {
     /// The next owner could not read what went before: what was asked until here is not asked again.
     pub fn forget(&mut self, database: &Database) {
         self.forgotten = recorded(database).iter().filter(|w| is_numbered(w)).count();
+    }
+
+    /// An owner lets go. A turn of the caller's that comes last in its state is not answered yet.
+    pub fn answered(&mut self, state: &ResumeState) {
+        let (last, before) = match state.turns.split_last() {
+            Some((last, before)) => (Some(last), before),
+            None => (None, &[][..]),
+        };
+        let last = last.filter(|turn| turn.speaker == Speaker::Bot);
+        for turn in before.iter().chain(last).filter(|turn| turn.speaker == Speaker::Caller) {
+            self.answered.extend(turn.said.split_whitespace().filter(|w| is_numbered(w)).map(str::to_owned));
+        }
+    }
+
+    /// A turn is to be answered: none of it was answered by an owner that let go.
+    pub fn check_answer(&self, text: &str) {
+        for word in text.split_whitespace() {
+            assert!(!self.answered.contains(word), "{word} is answered again");
+        }
     }
 
     /// A request contains what the caller has said, from the beginning (or the digest's end) up to some turn, without

@@ -59,6 +59,9 @@ pub struct Tally {
     pub fallbacks: u64,
     pub tools: u64,
     pub orders: u64,
+    /// Handed over in a pause, and in the middle of something.
+    pub let_go: u64,
+    pub let_go_midway: u64,
     pub recordings: u64,
     pub ends: BTreeMap<&'static str, u64>,
     /// The longest a caller has waited in silence, ms; and where voices or children fail.
@@ -85,6 +88,8 @@ impl Tally {
         self.fallbacks += other.fallbacks;
         self.tools += other.tools;
         self.orders += other.orders;
+        self.let_go += other.let_go;
+        self.let_go_midway += other.let_go_midway;
         self.recordings += other.recordings;
         for (reason, count) in &other.ends {
             *self.ends.entry(reason).or_default() += count;
@@ -104,12 +109,14 @@ impl Tally {
             self.fallbacks,
             self.tools,
             self.orders,
+            self.let_go,
             self.recordings,
         ];
         least.into_iter().all(|n| n >= self.calls / 20)
             && self.requests > self.calls * 2
             && self.utterances > self.calls * 2
             && self.deaf >= self.calls / 50
+            && self.let_go_midway >= self.calls / 50
             && ["completed", "transferred", "apology", "silence", "ended", "lost"]
                 .iter()
                 .all(|reason| self.ends.contains_key(reason))
@@ -236,6 +243,7 @@ impl World {
             business_number: "+12025550100".into(),
             admission: AdmissionId::from("a1"),
             unaffordable: false,
+            lagging: false,
         };
         let (Admitted::New(facts), _) = self.roster.admit(self.unix(), call) else { panic!("there is room") };
         self.open_stream(facts);
@@ -270,6 +278,7 @@ impl World {
             });
         }
         self.plan_orders();
+        self.plan_drains();
         self.plan_outages();
         while let Some(((at, _), deed)) = self.agenda.pop_first() {
             self.now = at;
@@ -299,6 +308,23 @@ impl World {
                 false => StaffOrder::End { goodbye: self.chance.percent(50) },
             };
             self.at(at, |w| w.staff(order));
+        }
+    }
+
+    /// Processes are replaced, and the call is handed from one to the next.
+    fn plan_drains(&mut self) {
+        if !self.chance.percent(30) {
+            return;
+        }
+        for _ in 0..self.chance.between(1, 4) {
+            let at = self.chance.between(100, 60_000);
+            let within = Duration::from_millis(*self.chance.of(&[0, 400, 3_000, 10_000]));
+            self.at(at, move |w| {
+                if let Some(owner) = w.owners.iter().rposition(|o| o.stream_open && o.is_live()) {
+                    w.tell(|| format!("-- owner {owner} is to let go within {within:?}"));
+                    w.post(owner, None, Event::Stream(StreamEvent::LetGo { within }));
+                }
+            });
         }
     }
 

@@ -113,12 +113,63 @@ fn a_key_in_an_address_that_is_refused_is_not_printed() {
 }
 
 #[test]
-fn a_name_that_only_a_later_version_knows_is_not_ignored() {
-    for name in ["METRICS_ADDR", "METRICS_TOKEN", "REDIS_URL", "STATSD_ADDR"] {
-        let loaded = of_vars(&[(name, "redis://h")]);
-        assert_eq!(messages(&loaded), [format!("{name} is not supported by this version yet: take it out")]);
-        assert_eq!(messages(&of_vars(&[(name, " ")])), Vec::<String>::new());
+fn replicas_meet_at_a_redis_and_share_a_database_that_can_be_shared() {
+    for good in ["redis://h", "redis://h:6380/3", "rediss://:pa%40ss@h:6380", "redis://name:word@[::1]:1/0"] {
+        let loaded = of_vars(&[("REDIS_URL", good), ("DATABASE_URL", "postgres://u@h/db")]);
+        assert_eq!(messages(&loaded), Vec::<String>::new(), "{good}");
+        assert_eq!(loaded.config.cluster.url.as_deref(), Some(good));
     }
+    for bad in [
+        "h:6379",
+        "http://h",
+        "unix:///run/redis.sock",
+        "redis://",
+        "redis://h/name",
+        "redis://h?protocol=resp3",
+        "rediss://h/#insecure",
+        "redis://0.0.0.0",
+    ] {
+        let loaded = of_vars(&[("REDIS_URL", bad), ("DATABASE_URL", "postgres://u@h/db")]);
+        assert!(messages(&loaded).join("\n").starts_with("REDIS_URL: "), "{bad}: {:?}", messages(&loaded));
+    }
+    let alone = messages(&of_vars(&[("REDIS_URL", "redis://h"), ("DATABASE_PATH", "a.db")])).join("\n");
+    assert!(
+        alone.contains("REDIS_URL: ") && alone.contains("SQLite") && alone.contains("DATABASE_URL"),
+        "{alone}"
+    );
+    for bad in ["a b", "*", "a\tb", "x".repeat(65).as_str()] {
+        assert_eq!(messages(&of_vars(&[("FRONTDESK_CLUSTER_PREFIX", bad)])).len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn the_password_of_redis_is_never_shown() {
+    let address = "rediss://name:ge%2Fheim@h:6380/1";
+    let loaded = of_vars(&[("REDIS_URL", address), ("DATABASE_URL", "postgres://u@h/db")]);
+    let told = format!("{:?} {}", loaded.config, crate::config::effective::describe(&loaded));
+    assert!(told.contains("rediss://name:[REDACTED]@h:6380/1") && !told.contains("heim"), "{told}");
+    let secrets: Vec<String> =
+        loaded.config.secrets().iter().map(|secret| secret.expose_secret().to_owned()).collect();
+    assert!(
+        secrets.contains(&"ge%2Fheim".to_owned()) && secrets.contains(&"ge/heim".to_owned()),
+        "{secrets:?}"
+    );
+    let refused = messages(&of_vars(&[("REDIS_URL", "redis://:geheim@h/x")])).join("\n");
+    assert!(refused.contains("[REDACTED]") && !refused.contains("geheim"), "{refused}");
+}
+
+#[test]
+fn an_address_for_metrics_that_is_set_to_nothing_turns_them_off() {
+    let listens = |pairs: &[(&str, &str)]| {
+        let loaded = of_vars(pairs);
+        assert_eq!(messages(&loaded), Vec::<String>::new());
+        loaded.config.observe.metrics_listener().map(str::to_owned)
+    };
+    assert_eq!(listens(&[]).as_deref(), Some("127.0.0.1:9464"));
+    assert_eq!(listens(&[("METRICS_ADDR", " ")]), None);
+    assert_eq!(listens(&[("METRICS_ADDR", "0.0.0.0:9999")]).as_deref(), Some("0.0.0.0:9999"));
+    let told = messages(&of_vars(&[("METRICS_ADDR", "9464"), ("METRICS_TOKEN", "short")])).join("\n");
+    assert!(told.contains("METRICS_ADDR") && told.contains("METRICS_TOKEN"), "{told}");
 }
 
 #[test]
@@ -139,6 +190,11 @@ fn every_setting_can_be_set_by_its_variable_and_by_the_file() {
             ("twilio.account_sid", _) => "AC1".to_owned(),
             ("outbound.allowed_countries", _) => "US".to_owned(),
             ("limits.trusted_proxies", _) => "127.0.0.1".to_owned(),
+            ("cluster.url", _) => "redis://h".to_owned(),
+            ("observe.metrics_token", _) => "0123456789abcdef".to_owned(),
+            ("observe.statsd_addr", _) => "h:8125".to_owned(),
+            ("observe.otlp_endpoint", _) if !cfg!(feature = "otel") => continue,
+            ("observe.otlp_endpoint", _) => "http://h:4318".to_owned(),
             ("twilio.phone_number", _) => "+12025550143".to_owned(),
             (path, shown) if path.starts_with(FALLBACK) || shown.is_empty() => match setting.kind() {
                 setting::Kind::Number => "100".to_owned(),

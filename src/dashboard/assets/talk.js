@@ -54,7 +54,7 @@ const NOTES = {
   'stt.lost': 'The caller could not be heard', 'stt.reconnecting': 'Listening was interrupted', 'stt.interrupted': 'Listening was interrupted', 'stt.reconnected': 'The caller can be heard again', 'stt.audio_dropped': 'Some of the caller’s words were lost',
   'child.down': 'A part failed and was started again', 'tool.refused': 'Something that was asked for is not allowed', 'turn.too_slow': 'The answer took too long', 'call.resumed': 'The call came back', 'call.digit': 'A key was pressed', 'card.masked': 'A card number was taken out',
   'call.spend_cap': 'The call has cost as much as it may', 'staff.say': 'Staff had a sentence said', 'staff.muted': 'Staff silenced the receptionist', 'staff.unmuted': 'Staff let the receptionist speak again',
-  'staff.transfer': 'Staff put the caller through', 'staff.end': 'Staff ended the call', 'call.suspended': 'The connection broke', 'tool.timeout': 'A look-up took too long',
+  'staff.transfer': 'Staff put the caller through', 'staff.end': 'Staff ended the call', 'call.suspended': 'The connection broke', 'call.let_go': 'Another process goes on with the call', 'tool.timeout': 'A look-up took too long',
 };
 const TOOLS = { check_availability: 'Looked for free times', book_appointment: 'Booked an appointment', collect_customer_info: 'Noted who is calling', get_business_info: 'Looked something up', take_message: 'Took a message', transfer_to_human: 'Puts the caller through', end_call: 'Ends the call' };
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::db::tests::TestDb;
+use crate::db::tests::{TestDb, replica};
 use crate::db::{Database, DbError};
 use futures_util::future::join_all;
 use proptest::prelude::*;
@@ -16,6 +16,7 @@ fn at(minutes: i64) -> UnixMillis {
 fn booking(call: &str, start: i64, minutes: u32) -> BookRequest {
     BookRequest {
         call: CallSid::from(call),
+        epoch: Epoch(1),
         customer_id: None,
         service: "Haircut".into(),
         staff: "Marcus".into(),
@@ -29,6 +30,7 @@ fn booking(call: &str, start: i64, minutes: u32) -> BookRequest {
 fn holding(call: &str, start: i64, minutes: u32) -> HoldRequest {
     HoldRequest {
         call: CallSid::from(call),
+        epoch: Epoch(1),
         staff: "Marcus".into(),
         starts_at: at(start),
         minutes,
@@ -78,9 +80,9 @@ async fn callers_racing_in_threads_of_their_own_neither_double_book_nor_fail() {
                         let mut conn = crate::db::open_connection(config).unwrap();
                         let starts: Vec<i64> =
                             if n % 2 == 0 { vec![0, 20, 40, 60] } else { vec![60, 40, 20, 0] };
-                        let results = starts
-                            .into_iter()
-                            .map(|start| book(&mut conn, &booking(&format!("CA{n}"), start, 20)).unwrap());
+                        let results = starts.into_iter().map(|start| {
+                            book(&mut conn, &replica(), &booking(&format!("CA{n}"), start, 20)).unwrap()
+                        });
                         results.filter(|outcome| matches!(outcome, BookOutcome::Booked(_))).count()
                     })
                 })
@@ -280,7 +282,7 @@ proptest! {
             let range = start.div_euclid(5)..(start + i64::from(minutes + buffer) + 4).div_euclid(5);
             let free = model.iter().all(|(_, taken)| taken.end <= range.start || range.end <= taken.start);
             let request = BookRequest { buffer_minutes: buffer, ..booking(&format!("CA{n}"), start, minutes) };
-            match book(&mut conn, &request).unwrap() {
+            match book(&mut conn, &replica(), &request).unwrap() {
                 BookOutcome::Booked(appointment) => {
                     prop_assert!(free);
                     model.push((appointment.id, range));

@@ -17,7 +17,7 @@ use std::path::Path;
 /// Columns of text that may hold something of a person, as the table above tells.
 const PERSONAL: &[(&str, &[&str])] = &[
     ("customers", &["name", "phone", "email", "notes", "import_key"]),
-    ("calls", &["phone_number", "transcript", "summary", "resume_json"]),
+    ("calls", &["phone_number", "transcript", "summary", "resume_json", "onward"]),
     ("turns", &["said", "heard"]),
     ("call_events", &["detail"]),
     ("call_outcomes", &["outcome"]),
@@ -63,6 +63,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("latencies", &["stage"]),
     ("activity_days", &["counts"]),
     ("totals", &["name"]),
+    ("replicas", &["id", "version"]),
 ];
 
 /// Stands for whatever is the person's.
@@ -240,7 +241,9 @@ async fn nothing_of_a_person_is_left_in_any_column_or_file() {
         let json = format!("{{\"w\":\"{MARK} {NUMBER}\"}}");
         for by_hand in [
             format!("UPDATE customers SET notes = '{MARK}', import_key = '{MARK}'"),
-            format!("UPDATE calls SET transcript = '{MARK}', resume_json = '{json}' WHERE call_sid = 'CA1'"),
+            format!(
+                "UPDATE calls SET transcript = '{MARK}', resume_json = '{json}', onward = '{json}' WHERE call_sid = 'CA1'"
+            ),
             format!("UPDATE messages SET phone = '{NUMBER}' WHERE call_sid = 'CA1'"),
             format!(
                 "INSERT INTO messages (call_sid, phone, text, created_ms) VALUES ('CA9', '{NUMBER}', '{MARK}', 1)"

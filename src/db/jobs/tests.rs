@@ -424,6 +424,7 @@ async fn a_hold_that_lapsed_is_cleared_away_and_a_live_one_is_not() {
         for (call, start, until) in [("CA1", 0, 1_000), ("CA2", 3_600_000, 9_000)] {
             let hold = crate::db::HoldRequest {
                 call: call.into(),
+                epoch: Epoch(1),
                 staff: "Jay".into(),
                 starts_at: UnixMillis(start),
                 minutes: 10,

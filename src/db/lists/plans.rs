@@ -5,7 +5,7 @@ use super::*;
 use crate::db::activity::{self, Run, days};
 use crate::db::connect::AnyConnection;
 use crate::db::error::DbError;
-use crate::db::{access, bookings, jobs, outcomes, recordings, retention, time_off, usage};
+use crate::db::{access, bookings, jobs, outcomes, recordings, replicas, retention, time_off, usage};
 use crate::domain::appointment::AppointmentStatus;
 use crate::domain::call::{CallStatus, Direction, MessageKind};
 use crate::domain::ids::CallSid;
@@ -133,6 +133,7 @@ fn ask_everything(conn: &mut AnyConnection, now: UnixMillis) -> Result<(), DbErr
     access::keys(conn, None, 50)?;
     access::list_users(conn, None, 50)?;
     jobs::ask_everything(conn, now)?;
+    replicas::ask_everything(conn)?;
     retention::ask_everything(conn)
 }
 

@@ -460,6 +460,7 @@ fn new_appointment(customer_id: Option<i64>, start: i64) -> NewAppointment {
 fn by_call(start: i64) -> BookRequest {
     BookRequest {
         call: CallSid::from("CA7"),
+        epoch: Epoch(1),
         customer_id: None,
         service: "Haircut".into(),
         staff: "Marcus".into(),

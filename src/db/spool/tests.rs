@@ -122,8 +122,18 @@ async fn until_delivered(path: &Path) {
     tokio::time::timeout(Duration::from_secs(30), empty).await.expect("the messages reach the database");
 }
 
+/// What the database has. It is asked again where it gives no connection within the little time that these tests allow it.
 async fn texts(db: &DbHandle) -> Vec<String> {
-    let mut all: Vec<_> = db.messages(100).await.unwrap().into_iter().map(|message| message.text).collect();
+    let there = async {
+        loop {
+            match db.messages(100).await {
+                Err(DbError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                messages => return messages.unwrap(),
+            }
+        }
+    };
+    let there = tokio::time::timeout(Duration::from_secs(30), there).await.expect("the database answers");
+    let mut all: Vec<_> = there.into_iter().map(|message| message.text).collect();
     all.sort();
     all
 }
@@ -158,7 +168,9 @@ async fn a_database_that_is_slow_to_take_a_message_has_it_once() {
         let mut other = test.connection();
         let lock = match &other {
             crate::db::AnyConnection::Sqlite(_) => "BEGIN IMMEDIATE",
-            crate::db::AnyConnection::Postgres(_) => "BEGIN; LOCK TABLE messages",
+            crate::db::AnyConnection::Postgres(_) => {
+                "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; LOCK TABLE messages"
+            }
         };
         other.batch_execute(lock).unwrap();
         assert_eq!(db.keep_message(message("patience")).await.unwrap(), Kept::Spooled);

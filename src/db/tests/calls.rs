@@ -8,7 +8,7 @@ use crate::domain::call::{CallStatus, EndReason, Outcome};
 use crate::domain::ids::{AdmissionId, CallSid, Epoch};
 use crate::domain::phone::CallerId;
 use crate::domain::time::UnixMillis;
-use crate::domain::turn::{ResumeState, Speaker, StageLatencies, TimedDigits, TurnRecord};
+use crate::domain::turn::{Parting, ResumeState, Speaker, StageLatencies, TimedDigits, TurnRecord};
 use diesel::connection::SimpleConnection;
 
 fn sid() -> CallSid {
@@ -188,6 +188,8 @@ async fn a_conversation_can_be_resumed_with_its_last_turns() {
             breaks: 2,
             notified: true,
             muted: true,
+            parting: Parting::AtPause,
+            idle_prompts: 1,
             digits: vec![TimedDigits { digits: "4111".into(), from_ms: 10, to_ms: 400 }],
         };
         for n in 1..5 {

@@ -7,7 +7,7 @@ use crate::db::{
     StaffOutcome,
 };
 use crate::domain::appointment::CustomerPatch;
-use crate::domain::ids::CallSid;
+use crate::domain::ids::{CallSid, Epoch};
 use crate::domain::staff::Role;
 use crate::domain::time::UnixMillis;
 use serde_json::json;
@@ -125,6 +125,7 @@ async fn a_caller_who_is_removed_meanwhile_is_booked_for_all_the_same() {
             let id = customer(&db).await;
             let request = BookRequest {
                 call: CallSid::from(format!("CA{n}").as_str()),
+                epoch: Epoch(1),
                 customer_id: Some(id),
                 service: "Haircut".into(),
                 staff: "Marcus".into(),

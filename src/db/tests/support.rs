@@ -1,7 +1,7 @@
 use crate::config::database::DatabaseConfig;
 use crate::db::{Database, Write};
 use crate::domain::call::{CallFacts, CallKind, Direction};
-use crate::domain::ids::{AdmissionId, CallSid, Epoch};
+use crate::domain::ids::{AdmissionId, CallSid, Epoch, ReplicaId};
 use crate::domain::phone::{CallerId, PhoneNumber};
 use crate::domain::time::UnixMillis;
 use crate::domain::turn::{Speaker, StageLatencies, TurnRecord};
@@ -51,13 +51,18 @@ impl TestDb {
     }
 
     pub(crate) fn open(&self) -> Database {
-        Database::open(&self.config).unwrap()
+        self.open_as(replica())
+    }
+
+    /// As a certain replica.
+    pub(crate) fn open_as(&self, me: ReplicaId) -> Database {
+        Database::open(&self.config, me).unwrap()
     }
 
     pub(crate) fn open_with(&self, change: impl FnOnce(&mut DatabaseConfig)) -> Database {
         let mut config = self.config.clone();
         change(&mut config);
-        Database::open(&config).unwrap()
+        Database::open(&config, replica()).unwrap()
     }
 
     pub(crate) fn connection(&self) -> crate::db::AnyConnection {
@@ -80,6 +85,11 @@ fn unique() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     format!("frontdesk_test_{}_{}_{time}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Some replica.
+pub(crate) fn replica() -> ReplicaId {
+    ReplicaId::from_bits(rand::random())
 }
 
 pub(crate) fn phone(text: &str) -> PhoneNumber {

@@ -284,6 +284,38 @@ async fn only_the_owner_closes_and_then_everything_answers_closed() {
 }
 
 #[actix::test]
+async fn while_the_disk_is_full_who_waits_is_told_and_the_rest_is_kept_in_order() {
+    for said in ["database or disk is full", "could not extend file: No space left on device"] {
+        for test in TestDb::each() {
+            let db = test.open();
+            db.write(admitted("CA1", 1)).await.unwrap();
+            let full = Arc::new(AtomicU32::new(1));
+            let disk = Arc::clone(&full);
+            db.record(job(move |_| match disk.load(Ordering::SeqCst) {
+                0 => Ok(()),
+                _ => {
+                    let info = Box::new(said.to_owned());
+                    Err(DbError::Query(QueryError::DatabaseError(DatabaseErrorKind::Unknown, info)))
+                }
+            }))
+            .unwrap();
+            db.record(event("a")).unwrap();
+            db.record(event("b")).unwrap();
+            // Far more often than a failure that passes is tried again.
+            for _ in 0..3 {
+                assert!(matches!(db.write(event("told")).await, Err(DbError::NotWritable(_))), "{said}");
+                assert!(matches!(db.flush().await, Err(DbError::NotWritable(_))), "{said}");
+                assert_eq!(db.stats().queued, 3);
+            }
+            full.store(0, Ordering::SeqCst);
+            let room = async { while db.flush().await.is_err() {} };
+            tokio::time::timeout(Duration::from_secs(30), room).await.expect("it goes on by itself");
+            assert_eq!(codes(&db).await, ["a", "b"]);
+        }
+    }
+}
+
+#[actix::test]
 async fn while_the_database_is_away_who_waits_is_told_and_the_rest_is_kept() {
     let mut test = TestDb::sqlite();
     test.config.wait_ms = 50;
@@ -337,7 +369,10 @@ async fn a_slow_read_makes_others_wait_no_longer_than_allowed() {
 #[test]
 fn without_an_actix_system_there_is_an_error_and_no_panic() {
     let test = TestDb::sqlite();
-    assert!(matches!(Database::open(&test.config), Err(DbError::NoSystem)));
+    assert!(matches!(
+        Database::open(&test.config, crate::domain::ids::ReplicaId::from_bits(rand::random())),
+        Err(DbError::NoSystem)
+    ));
 }
 
 #[actix::test]

@@ -3,9 +3,10 @@
 use super::{Commanded, Roster, RosterEffect, Stage, stage_word};
 use crate::call::messages::StaffOrder;
 use crate::domain::call::{CallKind, EndReason};
-use crate::domain::ids::CallSid;
+use crate::domain::ids::{CallSid, Epoch};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::time::UnixMillis;
+use crate::domain::turn::ResumeState;
 
 impl Roster {
     /// Takes an order for a call.
@@ -55,6 +56,17 @@ impl Roster {
         if let Some(entry) = self.calls.get_mut(sid) {
             entry.dial_to = to;
         }
+    }
+
+    /// What is kept for the next owner of a call that nobody has right now: the epoch to write it with, whether staff want
+    /// the bot silent, and the state, if it is at hand.
+    pub fn waiting_state(&self, sid: &CallSid) -> Option<(Epoch, bool, Option<ResumeState>)> {
+        let entry = self.calls.get(sid).filter(|e| e.ended.is_none())?;
+        let waits = matches!(entry.stage, Stage::Suspended { .. } | Stage::Reserved { .. });
+        let state = entry.resume.as_deref().cloned();
+        // Of a call that never had an owner there is nothing to keep.
+        (waits && entry.facts.epoch > Epoch(1) || state.is_some())
+            .then(|| (entry.facts.epoch, entry.muted == Some(true), state))
     }
 
     /// Whether staff want the bot of a call silent, as far as that is known here: its next owner may know it from the

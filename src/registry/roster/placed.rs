@@ -12,7 +12,7 @@ use std::time::Duration;
 /// How long Twilio's identifier is waited for.
 const NAMELESS: Duration = Duration::from_secs(120);
 /// How long a call may ring, or wait for its turn to ring, if the callback that ends it is lost.
-const RINGING: Duration = Duration::from_secs(3_600);
+pub(super) const RINGING: Duration = Duration::from_secs(3_600);
 
 /// A call whose identifier is not known yet.
 #[derive(Clone, Debug)]
@@ -52,10 +52,8 @@ impl Roster {
             admitted_at: now,
             epoch: Epoch(1),
         };
-        self.insert(now, facts.clone(), Stage::Placed { until: now.after(RINGING) });
-        if let Some(entry) = self.calls.get_mut(sid) {
-            entry.brief = Some(Arc::clone(&call.brief));
-        }
+        let entry = self.insert(now, facts.clone(), Stage::Placed { until: now.after(RINGING) });
+        entry.brief = Some(Arc::clone(&call.brief));
         Some(facts)
     }
 }

@@ -4,7 +4,7 @@
 use super::{Entry, Roster, Stage};
 use crate::call::messages::NextStep;
 use crate::domain::audit::AuditEvent;
-use crate::domain::ids::{CallSid, Epoch};
+use crate::domain::ids::{CallSid, Epoch, ReplicaId};
 use crate::domain::phone::PhoneNumber;
 use serde_json::{Value, json};
 
@@ -44,6 +44,13 @@ pub(super) fn stage_word(stage: &Stage) -> &'static str {
     }
 }
 
+/// The same word as another replica has written it; one for whatever a newer version knows.
+pub fn known_state(word: &str) -> &'static str {
+    const WORDS: [&str; 8] =
+        ["ringing", "reserved", "live", "suspended", "leaving", "transferring", "ending", "starting"];
+    WORDS.into_iter().find(|known| *known == word).unwrap_or("elsewhere")
+}
+
 impl Entry {
     /// Whom the caller is, or was, to speak to.
     fn person_rung(&self) -> Option<&PhoneNumber> {
@@ -79,9 +86,26 @@ impl Entry {
         }
     }
 
-    /// An earlier process had the call.
+    /// Another process had the call.
     pub(super) fn tell_adopted(&mut self) {
         self.trail.waiting.push(AuditEvent::new("call.taken_over", json!({})));
+        self.settle_trail();
+    }
+
+    /// Another replica has given us the call.
+    pub(super) fn tell_moved(&mut self, from: &ReplicaId) {
+        self.trail.waiting.push(AuditEvent::new("call.moved", json!({ "from": from.as_str() })));
+        self.settle_trail();
+    }
+
+    /// Nobody but its token speaks for the call.
+    pub(super) fn tell_vouched(&mut self) {
+        self.trail.waiting.push(AuditEvent::new("call.vouched", json!({ "epoch": self.facts.epoch })));
+        self.settle_trail();
+    }
+
+    /// How it stands now is known already.
+    pub(super) fn settle_trail(&mut self) {
         self.trail.told = row(&self.stage, self.facts.epoch).map(|row| (row, self.facts.epoch));
     }
 

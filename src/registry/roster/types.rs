@@ -8,6 +8,7 @@ use crate::domain::ids::{AdmissionId, CallSid};
 use crate::domain::phone::{CallerId, PhoneNumber};
 use crate::domain::time::UnixMillis;
 use crate::domain::turn::ResumeState;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct NewCall {
     pub admission: AdmissionId,
     /// There is no money left for it, unless it is in already.
     pub unaffordable: bool,
+    /// A worker thread is too late for one more, unless it is in already.
+    pub lagging: bool,
 }
 
 /// A call that we are about to place. Twilio's identifier is not known yet.
@@ -109,7 +112,8 @@ pub enum Claimed {
 }
 
 /// Why a stream was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// No such call.
     Unknown,
@@ -122,7 +126,8 @@ pub enum Refusal {
 }
 
 /// What a dialled person's leg came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DialResult {
     /// They spoke.
     Bridged,
@@ -131,7 +136,8 @@ pub enum DialResult {
 }
 
 /// What Twilio is told when it asks how to go on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "onward", rename_all = "snake_case")]
 pub enum Onward {
     /// A new stream.
     Reconnect(CallFacts),
@@ -189,7 +195,7 @@ pub enum RosterEffect {
 }
 
 /// A live call as lists show it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveCall {
     /// The call.
     pub facts: CallFacts,
@@ -203,13 +209,15 @@ pub struct LiveCall {
     pub customer: Option<Customer>,
 }
 
-/// How many calls there are.
+/// How many calls this process has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveCount {
-    /// Calls that are not over.
+    /// Its calls that are not over.
     pub open: usize,
     /// Those of them that need this process: not those who speak to a person or are about to.
     pub here: usize,
+    /// Calls that are not over at any replica, as the others said lately.
+    pub everywhere: usize,
 }
 
 /// What the roster has to say to an actor that reports for duty.

@@ -47,7 +47,7 @@ pub async fn ring(config: &CallConfig, call: &SimCall, reaction: Reaction) -> Ru
     ringing.tell("initiated").await;
     ringing.tell("ringing").await;
     sleep(Duration::from_millis(config.ring_ms)).await;
-    let rest = config.rest_url.as_ref().map(|url| RestCall::new(line.http.clone(), url, &call.sid));
+    let rest = RestCall::of(config, &line.http, &call.sid);
     let given_up = match &rest {
         Some(rest) => rest.is_over().await,
         None => false,

@@ -1,6 +1,7 @@
 //! One call leg as Twilio runs it: webhooks and documents. What happens on a stream is in `stream`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
@@ -46,6 +47,8 @@ pub(super) struct Leg {
     pub(super) heard: Vec<Heard>,
     pub(super) violations: Violations,
     pub(super) streams: Vec<StreamReport>,
+    /// Streams that came up so far.
+    pub(super) streams_up: usize,
     pub(super) hooks: Webhooks,
     pub(super) sid: String,
     pub(super) from: String,
@@ -79,6 +82,7 @@ impl Leg {
             heard: Vec::new(),
             violations: Violations::default(),
             streams: Vec::new(),
+            streams_up: 0,
             hooks,
             sid: config.sid.clone().unwrap_or_else(|| sid("CA")),
             from: script.from.clone().unwrap_or_else(|| config.from.clone()),
@@ -101,21 +105,15 @@ impl Leg {
 
     /// Places the call and sees it to its end.
     pub(super) async fn run(mut self) -> CallReport {
-        let rest = self.config.rest_url.as_ref().map(|url| {
-            (
-                RestCall::new(self.line.http.clone(), url, &self.sid),
-                RestCall::new(self.line.http.clone(), url, &self.sid),
-            )
-        });
         let mut status_at_rest = None;
         let mut watcher = None;
-        if let Some((registered, watched)) = rest {
+        if let Some(rest) = RestCall::of(&self.config, &self.line.http, &self.sid) {
             let direction = self.direction();
-            registered.register(&self.config.account_sid, &self.from, &self.to, direction).await;
+            rest.register(&self.config.account_sid, &self.from, &self.to, direction).await;
             let (tx, rx) = mpsc::unbounded_channel();
             self.updates = Some(rx);
-            watcher = Some(actix_rt::spawn(watched.watch(tx)));
-            status_at_rest = Some(registered);
+            watcher = Some(actix_rt::spawn(rest.clone().watch(tx)));
+            status_at_rest = Some(rest);
         }
         let end = self.documents().await;
         self.turns.close(self.now());
@@ -302,7 +300,12 @@ impl Leg {
             if speaking {
                 self.turns.played(now);
             }
-            let line = LineState { listening: self.ear.is_some(), ..LineState::default() };
+            let line = LineState {
+                listening: self.ear.is_some(),
+                streams: self.streams_up,
+                enough: self.config.enough.load(Ordering::Relaxed),
+                ..LineState::default()
+            };
             match self.player.tick(now, line, &mut self.turns) {
                 Some(Do::HangUp) => return Some(Flow::End(EndCause::CallerHungUp)),
                 Some(Do::Person(person)) => self.person = person,
@@ -335,6 +338,23 @@ impl Leg {
     }
 
     async fn dial(&mut self, dial: Dial, document: &str) -> Flow {
+        let leg = self.ring_person(&dial).await;
+        let flow = self.dialled(dial, document, leg.as_ref()).await;
+        if let Some(leg) = leg {
+            leg.set_status("completed").await;
+        }
+        flow
+    }
+
+    /// Makes the dialled person's leg known to the REST API.
+    async fn ring_person(&self, dial: &Dial) -> Option<RestCall> {
+        let leg = RestCall::of(&self.config, &self.line.http, &sid("CA"))?;
+        let to = dial.numbers.first()?;
+        leg.register_leg(&self.config.account_sid, &self.from, to, &self.sid).await;
+        Some(leg)
+    }
+
+    async fn dialled(&mut self, dial: Dial, document: &str, leg: Option<&RestCall>) -> Flow {
         if dial.numbers.is_empty() {
             self.violations.add("13225 <Dial> without a number");
         }
@@ -358,6 +378,9 @@ impl Leg {
         };
         self.dials.push(DialReport { numbers: dial.numbers.clone(), status: status.to_owned() });
         let bridged = status == "completed";
+        if let Some(leg) = leg {
+            leg.set_status(if bridged { "in-progress" } else { status }).await;
+        }
         self.was_dialled = bridged;
         // Ringing is no silence; a person's voice, or what the server says next, answers.
         let now = self.now();
@@ -370,6 +393,9 @@ impl Leg {
                 Flow::End(EndCause::Hangup) if bridged => Flow::End(EndCause::Dialled),
                 other => other,
             };
+        }
+        if let Some(leg) = leg.filter(|_| bridged) {
+            leg.set_status("completed").await;
         }
         let Some(action) = dial.action else { return Flow::Next };
         let mut more = vec![

@@ -30,17 +30,29 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use actix_web::web;
 use secrecy::SecretString;
+use tokio::sync::mpsc;
 
 use crate::sim::authority::Trust;
 use crate::sim::script::Script;
+use crate::sim::vendors::twilio_calls::CallUpdates;
 use lag::Lag;
 use leg::Leg;
 use phrase::{CallerVoice, Phrases};
 use report::CallReport;
+
+/// A stream is up: who is spoken with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamUp {
+    /// `CA…`.
+    pub call_sid: String,
+    /// Which server took it, where a balancer tells (`x-served-by`).
+    pub served_by: Option<String>,
+}
 
 /// Whom to call, and how the simulated Twilio behaves.
 #[derive(Debug, Clone)]
@@ -81,6 +93,12 @@ pub struct CallConfig {
     pub voice: CallerVoice,
     /// Base URL of the simulated vendors, where the call is made known and whose REST API may change it.
     pub rest_url: Option<String>,
+    /// The calls of simulated vendors in this process, instead of `rest_url`: for very many calls at once.
+    pub network: Option<CallUpdates>,
+    /// Who is told of each stream that is up.
+    pub on_stream: Option<mpsc::UnboundedSender<StreamUp>>,
+    /// Set once the caller has talked enough: the script's optional steps are left out from then on.
+    pub enough: Arc<AtomicBool>,
     /// How long a dialled person's telephone rings, in milliseconds.
     pub ring_ms: u64,
     /// Most time that a telephone rings which nobody answers, in milliseconds; the document's timeout if shorter.
@@ -112,6 +130,9 @@ impl CallConfig {
             trust: Trust::default(),
             voice: CallerVoice::default(),
             rest_url: None,
+            network: None,
+            on_stream: None,
+            enough: Arc::default(),
             ring_ms: 300,
             no_answer_ms: 1_500,
             person_talks_ms: 1_000,

@@ -31,10 +31,16 @@ pub struct LineState {
     pub bot_speaking: bool,
     /// Words can be heard; without, `heard` waits for a reply and expectations of words are not checked.
     pub listening: bool,
+    /// Streams that came up so far.
+    pub streams: usize,
+    /// The caller has talked enough: optional steps are left out.
+    pub enough: bool,
 }
 
 /// Milliseconds between two keys.
 const KEY_GAP_MS: f64 = 200.0;
+/// Milliseconds without voice behind a broken stream after which a caller who repeats says again what was not answered.
+const PATIENCE_MS: f64 = 2_500.0;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Phase {
@@ -53,8 +59,20 @@ pub struct Player {
     at: usize,
     phase: Phase,
     since_ms: f64,
+    /// The stream on which the last phrase was begun.
+    asked_on: usize,
+    /// The stream that is up, and since when.
+    stream: (usize, f64),
     hung_up: bool,
     failures: Vec<String>,
+}
+
+/// How the expectations of a step stand.
+enum Checked {
+    Pending,
+    Settled,
+    /// The stream broke, and no answer comes: the phrase is said again.
+    Again,
 }
 
 enum Wait {
@@ -67,7 +85,16 @@ impl Player {
     /// At the beginning.
     #[must_use]
     pub const fn new(script: Arc<Script>) -> Self {
-        Self { script, at: 0, phase: Phase::Wait, since_ms: 0.0, hung_up: false, failures: Vec::new() }
+        Self {
+            script,
+            at: 0,
+            phase: Phase::Wait,
+            since_ms: 0.0,
+            asked_on: 0,
+            stream: (0, 0.0),
+            hung_up: false,
+            failures: Vec::new(),
+        }
     }
 
     /// The next thing to do, if it is time for one. To be asked every 20 ms until it says nothing more.
@@ -79,10 +106,14 @@ impl Player {
             self.failures.push(format!("the call was not over after {} ms", self.script.limit_ms));
             return Some(self.hang_up());
         }
+        if line.streaming && line.streams != self.stream.0 {
+            self.stream = (line.streams, now);
+        }
         let script = Arc::clone(&self.script);
         loop {
             let Some(step) = script.steps.get(self.at) else { return Some(self.hang_up()) };
             match self.phase {
+                Phase::Wait if step.optional && line.enough => self.at += 1,
                 Phase::Wait => match self.first_wait(step, now, line, turns) {
                     Wait::Pending => return None,
                     Wait::Met => self.enter(Phase::Act, now),
@@ -114,14 +145,17 @@ impl Player {
                 }
                 Phase::Speaking if line.speaking => return None,
                 Phase::Speaking => self.enter(Phase::Check, now),
-                Phase::Check => {
-                    if !self.check(step, now, line, turns) {
-                        return None;
-                    }
-                    self.enter(Phase::End, now);
-                }
+                Phase::Check => match self.check(step, now, line, turns) {
+                    Checked::Pending => return None,
+                    Checked::Again => self.again(turns, now),
+                    Checked::Settled => self.enter(Phase::End, now),
+                },
                 Phase::End => {
                     if let Some(kind) = step.expect_end {
+                        if self.is_unanswered(step, now, line, turns) {
+                            self.again(turns, now);
+                            continue;
+                        }
                         if now - self.since_ms < step.within_ms as f64 {
                             return None;
                         }
@@ -190,6 +224,7 @@ impl Player {
         match &step.act {
             Some(Act::Say(text)) => {
                 turns.began(TurnKind::Spoken, text, now, line.bot_speaking);
+                self.asked_on = line.streams;
                 self.enter(Phase::Speaking, now);
                 Some(Some(Do::Say(text.clone())))
             }
@@ -285,18 +320,38 @@ impl Player {
         Wait::TimedOut(format!("{what} within {} ms", step.within_ms))
     }
 
+    /// Says the phrase of this step once more.
+    fn again(&mut self, turns: &mut Turns, now: f64) {
+        turns.forgo();
+        self.enter(Phase::Act, now);
+    }
+
+    /// Whether a caller who repeats has waited long enough for an answer that a broken stream has swallowed.
+    fn is_unanswered(&self, step: &Step, now: f64, line: LineState, turns: &Turns) -> bool {
+        let broke = line.streaming && line.streams != self.asked_on;
+        let quiet_since = turns.last_voice_ms().unwrap_or_default().max(self.stream.1);
+        self.script.repeats
+            && broke
+            && matches!(step.act, Some(Act::Say(_)))
+            && !line.bot_speaking
+            && now - quiet_since >= PATIENCE_MS
+    }
+
     /// Whether the step's expectations are settled, met or not.
-    fn check(&mut self, step: &Step, now: f64, line: LineState, turns: &mut Turns) -> bool {
+    fn check(&mut self, step: &Step, now: f64, line: LineState, turns: &mut Turns) -> Checked {
         if step.expect_heard.is_empty() {
-            return true;
+            return Checked::Settled;
+        }
+        if self.script.repeats && line.listening && matches!(step.act, Some(Act::Say(_))) {
+            return self.check_patiently(step, now, line, turns);
         }
         if matches!(step.act, Some(Act::Say(_) | Act::Dtmf(_))) {
             match self.reply(step, now, turns) {
-                Wait::Pending => return false,
+                Wait::Pending => return Checked::Pending,
                 Wait::Met => {}
                 Wait::TimedOut(what) => {
                     self.fail(&what);
-                    return true;
+                    return Checked::Settled;
                 }
             }
         }
@@ -306,6 +361,30 @@ impl Player {
                 self.fail(&format!("{text:?} was not heard, but {:?}", heard.join(" ")));
             }
         }
-        true
+        Checked::Settled
+    }
+
+    /// Waits for the words themselves, whatever else is said before them and however often the stream breaks.
+    fn check_patiently(&mut self, step: &Step, now: f64, line: LineState, turns: &mut Turns) -> Checked {
+        turns.expect_reply();
+        let heard = turns.heard_words();
+        if step.expect_heard.iter().all(|text| contains_words(&heard, text)) {
+            let until = turns.last_voice_ms().unwrap_or_default();
+            if now - until < self.script.settle_ms as f64 {
+                return Checked::Pending;
+            }
+            turns.settle();
+            return Checked::Settled;
+        }
+        if self.is_unanswered(step, now, line, turns) {
+            return Checked::Again;
+        }
+        if now - self.since_ms < step.within_ms as f64 {
+            return Checked::Pending;
+        }
+        let wanted = step.expect_heard.join(", ");
+        let within = step.within_ms;
+        self.fail(&format!("{wanted:?} was not heard within {within} ms, but {:?}", heard.join(" ")));
+        Checked::Settled
     }
 }

@@ -121,6 +121,12 @@ pub struct StreamReport {
     pub at_ms: f64,
     /// Milliseconds until the WebSocket was open.
     pub handshake_ms: f64,
+    /// When `start` was sent, in milliseconds since the call began, if it came to that.
+    pub up_ms: Option<f64>,
+    /// When it was over, in milliseconds since the call began.
+    pub ended_ms: f64,
+    /// Which server took it, where a balancer tells (`x-served-by`).
+    pub served_by: Option<String>,
     /// Milliseconds from `start` to the first voice received.
     pub first_voice_ms: Option<f64>,
     /// Seconds of audio sent to the server.

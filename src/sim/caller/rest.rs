@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::CallConfig;
+use crate::sim::vendors::twilio_calls::{CallUpdate, CallUpdates};
+
 /// How often the API is asked for updates.
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -26,16 +29,33 @@ pub enum Update {
     },
 }
 
+/// Where the API is.
+#[derive(Clone)]
+enum Api {
+    /// In another process, perhaps.
+    Away { http: awc::Client, base_url: String },
+    /// In this one.
+    Here(CallUpdates),
+}
+
 /// A call as the API knows it.
+#[derive(Clone)]
 pub(super) struct RestCall {
-    http: awc::Client,
-    base_url: String,
+    api: Api,
     sid: String,
 }
 
 impl RestCall {
-    pub(super) fn new(http: awc::Client, base_url: &str, sid: &str) -> Self {
-        Self { http, base_url: base_url.trim_end_matches('/').to_owned(), sid: sid.to_owned() }
+    /// The call `sid` at the API that is configured, if one is.
+    pub(super) fn of(config: &CallConfig, http: &awc::Client, sid: &str) -> Option<Self> {
+        let api = match (&config.network, &config.rest_url) {
+            (Some(calls), _) => Api::Here(calls.clone()),
+            (None, Some(url)) => {
+                Api::Away { http: http.clone(), base_url: url.trim_end_matches('/').to_owned() }
+            }
+            (None, None) => return None,
+        };
+        Some(Self { api, sid: sid.to_owned() })
     }
 
     /// Makes the call known, unless it is: the API itself has made outbound ones.
@@ -55,6 +75,20 @@ impl RestCall {
         self.put(&call).await;
     }
 
+    /// Makes the leg known that is dialled for the call `parent`, and rings.
+    pub(super) async fn register_leg(&self, account: &str, from: &str, to: &str, parent: &str) {
+        let call = json!({
+            "sid": self.sid,
+            "account_sid": account,
+            "from": from,
+            "to": to,
+            "direction": "outbound-dial",
+            "parent_call_sid": parent,
+            "status": "ringing",
+        });
+        self.put(&call).await;
+    }
+
     /// Whether the call has ended, however.
     pub(super) async fn is_over(&self) -> bool {
         let call = self.fetch().await;
@@ -64,6 +98,10 @@ impl RestCall {
 
     /// Changes the call's status.
     pub(super) async fn set_status(&self, status: &str) {
+        if let Api::Here(calls) = &self.api {
+            calls.set_status(&self.sid, status);
+            return;
+        }
         let Some(mut call) = self.fetch().await else { return };
         if let Some(fields) = call.as_object_mut() {
             fields.insert("status".to_owned(), json!(status));
@@ -73,6 +111,15 @@ impl RestCall {
 
     /// Sends updates as they are seen, until nobody listens.
     pub(super) async fn watch(self, updates: mpsc::UnboundedSender<Update>) {
+        if let Api::Here(calls) = &self.api {
+            let mut learnt = calls.subscribe(&self.sid);
+            while let Some(update) = learnt.recv().await {
+                if updates.send(update.into()).is_err() {
+                    return;
+                }
+            }
+            return;
+        }
         let mut seen = self.fetch().await.map_or(0, |call| updates_in(&call).len());
         loop {
             sleep(EVERY).await;
@@ -91,8 +138,12 @@ impl RestCall {
     }
 
     async fn fetch(&self) -> Option<Value> {
-        let url = format!("{}/_sim/calls/{}", self.base_url, self.sid);
-        let mut response = self.http.get(url).send().await.ok()?;
+        let (http, base_url) = match &self.api {
+            Api::Away { http, base_url } => (http, base_url),
+            Api::Here(calls) => return serde_json::to_value(calls.get(&self.sid)?).ok(),
+        };
+        let url = format!("{base_url}/_sim/calls/{}", self.sid);
+        let mut response = http.get(url).send().await.ok()?;
         if !response.status().is_success() {
             return None;
         }
@@ -100,9 +151,29 @@ impl RestCall {
     }
 
     async fn put(&self, call: &Value) {
-        let url = format!("{}/_sim/calls", self.base_url);
-        if let Err(error) = self.http.post(url).send_json(call).await {
+        let (http, base_url) = match &self.api {
+            Api::Away { http, base_url } => (http, base_url),
+            Api::Here(calls) => {
+                match serde_json::from_value(call.clone()) {
+                    Ok(call) => calls.register(call),
+                    Err(error) => tracing::warn!(%error, "the simulated REST API does not know such a call"),
+                }
+                return;
+            }
+        };
+        let url = format!("{base_url}/_sim/calls");
+        if let Err(error) = http.post(url).send_json(call).await {
             tracing::warn!(%error, "the simulated REST API cannot be reached");
+        }
+    }
+}
+
+impl From<CallUpdate> for Update {
+    fn from(update: CallUpdate) -> Self {
+        match update {
+            CallUpdate::Completed | CallUpdate::Canceled => Self::Completed,
+            CallUpdate::Twiml { twiml } => Self::Twiml(twiml),
+            CallUpdate::Url { url, method } => Self::Url { url, method },
         }
     }
 }

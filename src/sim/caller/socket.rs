@@ -70,6 +70,8 @@ pub(super) struct Socket {
     /// A message that comes in several frames.
     parts: Option<BytesMut>,
     gone: bool,
+    /// What a balancer says of who took it.
+    served_by: Option<String>,
 }
 
 impl Socket {
@@ -99,7 +101,7 @@ impl Socket {
 
     fn new(io: Box<dyn Io>, inbound: BytesMut) -> Self {
         let codec = Codec::new().max_size(MAX_MESSAGE).client_mode();
-        Self { io, codec, inbound, outbound: BytesMut::new(), parts: None, gone: false }
+        Self { io, codec, inbound, outbound: BytesMut::new(), parts: None, gone: false, served_by: None }
     }
 
     async fn upgrade(mut io: Box<dyn Io>, url: &Url, signature: &str) -> Result<Self, String> {
@@ -133,8 +135,16 @@ impl Socket {
                 Err(error) => return Err(broken(error)),
             }
         };
-        check_upgrade(&String::from_utf8_lossy(&head), &key)?;
-        Ok(Self::new(io, inbound))
+        let head = String::from_utf8_lossy(&head);
+        check_upgrade(&head, &key)?;
+        let mut socket = Self::new(io, inbound);
+        socket.served_by = header(&head, "x-served-by").map(str::to_owned);
+        Ok(socket)
+    }
+
+    /// Which server took it, where a balancer tells.
+    pub(super) fn served_by(&self) -> Option<&str> {
+        self.served_by.as_deref()
     }
 
     /// Queues a text message; false when the server has not read for so long that it is dropped.
@@ -245,24 +255,26 @@ impl Socket {
     }
 }
 
+/// The value of a header in the head of an answer.
+fn header<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
+    head.split("\r\n").skip(1).find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim())
+    })
+}
+
 fn check_upgrade(head: &str, key: &str) -> Result<(), String> {
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("101") {
         return Err(format!("31920 handshake: answered {status:?}"));
     }
-    let header = |wanted: &str| {
-        head.split("\r\n").skip(1).find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim())
-        })
-    };
-    let accept = header("sec-websocket-accept").unwrap_or_default();
+    let accept = header(head, "sec-websocket-accept").unwrap_or_default();
     if accept.as_bytes() != hash_key(key.as_bytes()).as_slice() {
         return Err("31920 handshake: wrong sec-websocket-accept".to_owned());
     }
     for name in ["sec-websocket-extensions", "sec-websocket-protocol"] {
-        if header(name).is_some() {
+        if header(head, name).is_some() {
             return Err(format!("31920 handshake: {name} was not offered"));
         }
     }
@@ -310,6 +322,13 @@ mod tests {
             assert_eq!(frame, Frame::Text(Bytes::from(message)));
             assert!(bytes.is_empty());
         }
+    }
+
+    #[test]
+    fn a_header_is_found_whatever_its_case() {
+        let head = "HTTP/1.1 101 Switching Protocols\r\nX-Served-By: b\r\n\r\n";
+        assert_eq!(header(head, "x-served-by"), Some("b"));
+        assert_eq!(header(head, "served-by"), None);
     }
 
     #[test]

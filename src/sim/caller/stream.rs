@@ -1,12 +1,14 @@
 //! A stream of a call: 20 ms frames to the server without a pause, and what it sends played back in real time.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_http::ws::{CloseCode, CloseReason};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::StreamUp;
 use super::leg::{Flow, Leg, TICK, sid};
 use super::phrase::{Phrase, is_voiced};
 use super::playback::Playback;
@@ -82,6 +84,9 @@ impl Leg {
             sid: stream_sid.clone(),
             at_ms,
             handshake_ms: 0.0,
+            up_ms: None,
+            ended_ms: at_ms,
+            served_by: None,
             first_voice_ms: None,
             sent_s: 0.0,
             media: 0,
@@ -103,11 +108,13 @@ impl Leg {
                 };
                 self.violations.add(&why);
                 self.stream_event(stream, &stream_sid, "stream-error", Some(&why));
-                self.streams.push(StreamReport { end: StreamEnd::NotConnected(why), ..report });
+                let ended_ms = self.now();
+                self.streams.push(StreamReport { end: StreamEnd::NotConnected(why), ended_ms, ..report });
                 return None;
             }
         };
         let handshake_ms = self.now() - at_ms;
+        let served_by = socket.served_by().map(str::to_owned);
         let mut session = Session {
             socket,
             outbox: Outbox::new(
@@ -124,7 +131,7 @@ impl Leg {
             audio: Vec::with_capacity(1_024),
             reached: Vec::new(),
             started_ms: 0.0,
-            report: StreamReport { handshake_ms, ..report },
+            report: StreamReport { handshake_ms, served_by, ..report },
             received: 0,
         };
         self.open(&mut session, stream).await;
@@ -146,7 +153,14 @@ impl Leg {
         session.socket.text(&start);
         session.socket.push();
         session.started_ms = self.now();
+        session.report.up_ms = Some(session.started_ms);
         self.turns.opened(session.started_ms);
+        self.streams_up += 1;
+        if let Some(told) = &self.config.on_stream {
+            let up = StreamUp { call_sid: self.sid.clone(), served_by: session.report.served_by.clone() };
+            // Whoever wanted to know may have gone.
+            let _ = told.send(up);
+        }
         let sid = session.sid.clone();
         self.stream_event(stream, &sid, "stream-started", None);
         if let Some(ear) = &mut self.ear {
@@ -210,6 +224,8 @@ impl Leg {
             bot_speaking: session.voice_waits
                 || self.turns.last_voice_ms().is_some_and(|last| now - last < SPEAKING_MS),
             listening: self.ear.is_some(),
+            streams: self.streams_up,
+            enough: self.config.enough.load(Ordering::Relaxed),
         };
         match self.player.tick(now, line, &mut self.turns) {
             Some(Do::Say(text)) => {
@@ -341,6 +357,7 @@ impl Leg {
         end: &StreamEnd,
     ) -> Option<Flow> {
         session.report.end = end.clone();
+        session.report.ended_ms = self.now();
         session.report.sent_s = session.outbox.chunks() as f64 / 50.0;
         session.report.received_s = session.received as f64 / f64::from(SAMPLE_RATE_HZ);
         session.report.unplayed_ms = (session.playback.len() / BYTES_PER_MS) as u64;

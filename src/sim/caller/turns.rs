@@ -147,6 +147,11 @@ impl Turns {
         }
     }
 
+    /// The caller waits no more for a reply to what was said last, and says it again.
+    pub fn forgo(&mut self) {
+        self.put_through();
+    }
+
     /// The caller waits for the current turn's reply.
     pub fn expect_reply(&mut self) {
         if let Some(turn) = self.turns.last_mut() {

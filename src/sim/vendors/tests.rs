@@ -622,3 +622,50 @@ fn stopping_frees_the_port() {
     sim.stop();
     std::net::TcpListener::bind(address).unwrap();
 }
+
+#[actix_web::test]
+async fn a_list_of_calls_is_filtered_and_its_further_pages_are_reached_by_its_links_only() {
+    let sim = start(|_| {});
+    let today = jiff::Timestamp::now();
+    for (n, parent) in [(1, None), (2, None), (3, None), (4, Some("CA1"))] {
+        sim.calls.register(
+            serde_json::from_value(json!({
+                "sid": format!("CA{n}"), "from": "+12025550143", "to": "+12025550100", "status": "in-progress",
+                "parent_call_sid": parent, "created_ms": today.as_millisecond(),
+            }))
+            .unwrap(),
+        );
+    }
+    sim.calls.set_status("CA2", "completed");
+    let list = async |query: &str| {
+        let (status, body) = twilio(&sim, "GET", &format!("Calls.json?{query}"), "sim-token", &[]).await;
+        let calls = body["calls"].as_array().cloned().unwrap_or_default();
+        let sids: Vec<String> = calls.iter().map(|call| call["sid"].as_str().unwrap().to_owned()).collect();
+        (status, sids, body)
+    };
+    assert_eq!(list("Status=in-progress").await.1, ["CA4", "CA3", "CA1"]);
+    assert_eq!(list("Status=completed").await.1, ["CA2"]);
+    let (_, legs, body) = list("ParentCallSid=CA1").await;
+    assert_eq!((legs, body["calls"][0]["parent_call_sid"].as_str()), (vec!["CA4".to_owned()], Some("CA1")));
+    let day = today.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let (before, after) = (day.yesterday().unwrap(), day.tomorrow().unwrap());
+    for (query, found) in [
+        (format!("StartTime={day}"), 4),
+        (format!("StartTime%3E={day}"), 4),
+        (format!("StartTime%3C={before}"), 0),
+        (format!("StartTime%3E={before}&StartTime%3C={after}"), 4),
+        (format!("StartTime%3E={after}"), 0),
+    ] {
+        assert_eq!(list(&query).await.1.len(), found, "{query}");
+    }
+    let (_, first, body) = list("Status=in-progress&PageSize=2").await;
+    assert_eq!(first, ["CA4", "CA3"]);
+    let next = body["next_page_uri"].as_str().unwrap();
+    let (_, query) = next.split_once('?').unwrap();
+    let (_, second, body) = list(query).await;
+    assert_eq!((second, &body["next_page_uri"]), (vec!["CA1".to_owned()], &Value::Null));
+    assert_eq!(sim.violations(), []);
+    for wrong in ["Status=live", "PageSize=2&Page=1", "StartTime=soon"] {
+        assert_eq!(list(wrong).await.0, 400, "{wrong}");
+    }
+}

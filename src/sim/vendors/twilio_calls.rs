@@ -46,6 +46,9 @@ pub struct SimCall {
     /// `inbound` or `outbound-api`.
     #[serde(default = "inbound")]
     pub direction: String,
+    /// The call for which this one was dialled.
+    #[serde(default)]
+    pub parent_call_sid: Option<String>,
     /// Twilio's `CallStatus`.
     pub status: String,
     /// The parameters an outbound call was created with, in order.
@@ -90,6 +93,12 @@ struct Table {
 pub struct CallUpdates {
     table: Arc<Mutex<Table>>,
     created: broadcast::Sender<SimCall>,
+}
+
+impl std::fmt::Debug for CallUpdates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallUpdates").field("calls", &lock(&self.table).calls.len()).finish_non_exhaustive()
+    }
 }
 
 impl Default for CallUpdates {

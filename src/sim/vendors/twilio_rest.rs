@@ -177,6 +177,7 @@ async fn create(
         from: field(&form, "From").unwrap_or_default().to_owned(),
         to: field(&form, "To").unwrap_or_default().to_owned(),
         direction: "outbound-api".to_owned(),
+        parent_call_sid: None,
         status: "queued".to_owned(),
         parameters: form,
         created_ms: jiff::Timestamp::now().as_millisecond(),
@@ -264,25 +265,24 @@ async fn list(req: HttpRequest, path: web::Path<String>, shared: web::Data<Share
         _ => return refuse(&shared, &bad(20008, "PageSize must be 1 to 1000")),
     };
     let page: usize = field(&query, "Page").and_then(|p| p.parse().ok()).unwrap_or(0);
-    let matching: Vec<SimCall> = shared
-        .calls
-        .all()
-        .into_iter()
-        .filter(|call| {
-            field(&query, "Status").is_none_or(|s| s == call.status)
-                && field(&query, "To").is_none_or(|to| to == call.to)
-                && field(&query, "From").is_none_or(|from| from == call.from)
-        })
-        .collect();
+    if let Err(refused) = check_list(&query, page) {
+        return refuse(&shared, &refused);
+    }
+    let matching: Vec<SimCall> =
+        shared.calls.all().into_iter().filter(|call| is_wanted(call, &query)).collect();
     let from = page.saturating_mul(size);
     let shown: Vec<Value> = matching.iter().skip(from).take(size).map(show).collect();
     let more = matching.len() > from.saturating_add(size);
     let uri = |page: usize| {
         let mut pairs = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in query.iter().filter(|(n, _)| n != "Page" && n != "PageSize") {
+        let own = ["Page", "PageSize", "PageToken"];
+        for (name, value) in query.iter().filter(|(n, _)| !own.contains(&n.as_str())) {
             pairs.append_pair(name, value);
         }
         pairs.append_pair("PageSize", &size.to_string()).append_pair("Page", &page.to_string());
+        if page > 0 {
+            pairs.append_pair("PageToken", &page_token(page));
+        }
         format!("{}?{}", req.path(), pairs.finish())
     };
     flight.finish();
@@ -293,6 +293,58 @@ async fn list(req: HttpRequest, path: web::Path<String>, shared: web::Data<Share
         "next_page_uri": more.then(|| uri(page.saturating_add(1))),
         "previous_page_uri": page.checked_sub(1).map(uri),
     }))
+}
+
+/// Whoever goes through a list follows its links, which carry a token: guessed pages are refused.
+fn check_list(query: &Form, page: usize) -> Result<(), Refused> {
+    const STATUS: [&str; 8] =
+        ["queued", "ringing", "in-progress", "canceled", "completed", "failed", "busy", "no-answer"];
+    if let Some(status) = field(query, "Status").filter(|status| !STATUS.contains(status)) {
+        return Err(bad(20001, format!("Status {status} is none")));
+    }
+    if page > 0 && field(query, "PageToken") != Some(page_token(page).as_str()) {
+        return Err(bad(20006, format!("Page {page} without its PageToken")));
+    }
+    for (name, _, value) in days(query) {
+        if value.parse::<jiff::civil::Date>().is_err() {
+            return Err(bad(20001, format!("{name} {value} is no date")));
+        }
+    }
+    Ok(())
+}
+
+fn page_token(page: usize) -> String {
+    format!("PACA{page:032x}")
+}
+
+/// The days that a list is limited to, by the sign behind the parameter's name (`StartTime>=2026-11-22`).
+fn days(query: &Form) -> impl Iterator<Item = (&str, &str, &str)> {
+    query.iter().filter_map(|(name, value)| {
+        let sign = name.strip_prefix("StartTime")?;
+        ["", "<", ">"].contains(&sign).then_some((name.as_str(), sign, value.as_str()))
+    })
+}
+
+/// Whether a call is in the list that was asked for.
+fn is_wanted(call: &SimCall, query: &Form) -> bool {
+    let started = jiff::Timestamp::from_millisecond(call.created_ms)
+        .map(|at| at.to_zoned(jiff::tz::TimeZone::UTC).date())
+        .ok();
+    let starts_then = days(query).all(|(_, sign, day)| {
+        let (Some(started), Ok(day)) = (started, day.parse::<jiff::civil::Date>()) else { return false };
+        // A call that waits for its turn has not started.
+        call.status != "queued"
+            && match sign {
+                "<" => started <= day,
+                ">" => started >= day,
+                _ => started == day,
+            }
+    });
+    starts_then
+        && field(query, "Status").is_none_or(|s| s == call.status)
+        && field(query, "To").is_none_or(|to| to == call.to)
+        && field(query, "From").is_none_or(|from| from == call.from)
+        && field(query, "ParentCallSid").is_none_or(|sid| call.parent_call_sid.as_deref() == Some(sid))
 }
 
 fn shown_end(size: usize, left: usize) -> usize {
@@ -324,7 +376,7 @@ fn show(call: &SimCall) -> Value {
         "start_time": (call.status != "queued").then_some(created),
         "end_time": null, "duration": call.is_over().then_some("0"),
         "price": null, "price_unit": "USD", "answered_by": null, "queue_time": "0",
-        "parent_call_sid": null, "caller_name": null, "forwarded_from": null, "phone_number_sid": null,
+        "parent_call_sid": call.parent_call_sid, "caller_name": null, "forwarded_from": null, "phone_number_sid": null,
         "trunk_sid": null, "group_sid": null, "annotation": null,
         "uri": format!("{uri}.json"),
         "subresource_uris": {"recordings": format!("{uri}/Recordings.json")},

@@ -325,13 +325,37 @@ pub(super) fn call(body: &[u8]) -> Result<CallResource, RestError> {
     read::<CallBody>(body)?.try_into()
 }
 
+/// Calls of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallList {
+    /// The calls.
+    pub calls: Vec<CallResource>,
+    /// Whether the list ends with them.
+    pub whole: bool,
+}
+
+/// One page of a list of calls.
+pub(super) struct Page {
+    pub(super) calls: Vec<CallResource>,
+    /// Path and query of the next one.
+    pub(super) next: Option<String>,
+}
+
 /// Reads an answer that tells of several calls.
 pub(super) fn calls(body: &[u8]) -> Result<Vec<CallResource>, RestError> {
+    Ok(page(body)?.calls)
+}
+
+/// Reads a page of a list of calls.
+pub(super) fn page(body: &[u8]) -> Result<Page, RestError> {
     #[derive(Deserialize)]
-    struct Page {
+    struct PageBody {
         calls: Vec<CallBody>,
+        next_page_uri: Option<String>,
     }
-    read::<Page>(body)?.calls.into_iter().map(CallResource::try_from).collect()
+    let body: PageBody = read(body)?;
+    let calls = body.calls.into_iter().map(CallResource::try_from).collect::<Result<_, _>>()?;
+    Ok(Page { calls, next: body.next_page_uri })
 }
 
 /// Reads an answer that tells of a message: its identifier.

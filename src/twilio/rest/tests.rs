@@ -306,3 +306,57 @@ async fn a_request_that_never_left_is_told_from_one_whose_connection_broke() {
         server.await.unwrap();
     }
 }
+
+/// Answers lists of calls: two pages of those to us, one of those from us, and links that lead elsewhere.
+fn lists(foreign: bool) -> (String, Arc<Mutex<Vec<String>>>, actix_web::dev::ServerHandle) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
+    let server = HttpServer::new(move || {
+        let noted = Arc::clone(&noted);
+        App::new().default_service(web::to(move |request: HttpRequest| {
+            let query = request.query_string().to_owned();
+            noted.lock().unwrap().push(query.clone());
+            let mut call = exchange("fetch_call_ringing")["response"]["body"].clone();
+            call["status"] = json!(if query.contains("CAdone") { "completed" } else { "in-progress" });
+            let next = match query.contains("&To=") && !query.contains("PageToken") {
+                true if foreign => Some("https://elsewhere.example/2010-04-01/x".to_owned()),
+                true => Some(format!("{}?{query}&Page=1&PageToken=PA1", request.path())),
+                false => None,
+            };
+            async move { HttpResponse::Ok().json(json!({"calls": [call], "next_page_uri": next})) }
+        }))
+    })
+    .workers(1)
+    .disable_signals()
+    .bind(("127.0.0.1", 0))
+    .unwrap();
+    let base = format!("http://{}", server.addrs()[0]);
+    let server = server.run();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    (base, asked, handle)
+}
+
+#[actix::test]
+async fn calls_in_progress_are_read_page_by_page_within_the_account_only() {
+    let (base, asked, server) = lists(false);
+    let rest = client(&base, 5_000);
+    let ours = number("+12025550100");
+    let list = rest.calls_in_progress(&ours, 5).await.unwrap();
+    assert_eq!((list.calls.len(), list.whole), (3, true));
+    let first = "Status=in-progress&To=%2B12025550100&PageSize=50";
+    let from = "Status=in-progress&From=%2B12025550100&PageSize=50";
+    let second = format!("{first}&Page=1&PageToken=PA1");
+    assert_eq!(*asked.lock().unwrap(), [first, &second, from]);
+    let list = rest.calls_in_progress(&ours, 1).await.unwrap();
+    assert_eq!((list.calls.len(), list.whole), (2, false), "as far as was asked for");
+    assert_eq!(rest.has_other_leg(&"CA1".into()).await, Ok(true));
+    assert_eq!(rest.has_other_leg(&"CAdone".into()).await, Ok(false));
+    server.stop(false).await;
+
+    let (base, asked, server) = lists(true);
+    let error = client(&base, 5_000).calls_in_progress(&ours, 5).await.unwrap_err();
+    assert_eq!(error.kind, RestErrorKind::Protocol);
+    assert_eq!(asked.lock().unwrap().len(), 1);
+    server.stop(false).await;
+}

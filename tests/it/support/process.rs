@@ -36,6 +36,9 @@ impl Process {
             .env("RUST_LOG", "warn")
             // On PostgreSQL there may be several processes, which have to share one.
             .env("FRONTDESK_SECRET", "processes-of-one-place-share-this-secret")
+            // So that the next one soon knows that this one is gone.
+            .env("FRONTDESK_CLUSTER_HEARTBEAT_MS", "300")
+            .env("FRONTDESK_CLUSTER_LEASE_MS", "2000")
             .envs(more.iter().copied())
             .current_dir(folder)
             .stdin(Stdio::null())
@@ -57,6 +60,28 @@ impl Process {
     pub fn hang_up(&self) {
         let told = Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status();
         assert!(told.expect("kill is there").success());
+    }
+
+    /// As `kill -STOP` does.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// As `kill -CONT` does.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let told = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(told.expect("kill is there").success());
+    }
+
+    /// As `kill` does: waits until it has ended by itself.
+    #[cfg(feature = "otel")]
+    pub fn terminate(mut self) {
+        self.signal("-TERM");
+        assert!(self.child.wait().expect("it ends").success());
     }
 
     /// As `kill -9` does.
@@ -104,6 +129,11 @@ impl Place {
         Self { folder, vendors: Vendors::start(vendors, None).unwrap(), port, database }
     }
 
+    /// The address of its database.
+    pub fn database_url(&self) -> &str {
+        &self.database.url
+    }
+
     /// What the server has printed.
     pub fn log(&self) -> PathBuf {
         self.folder.join("log")
@@ -131,7 +161,8 @@ impl Place {
         let system = actix::System::current();
         actix_web::web::block(move || {
             actix::System::set_current(system);
-            Database::open(&config).expect("the database opens")
+            Database::open(&config, frontdesk::domain::ids::ReplicaId::from_bits(rand::random()))
+                .expect("the database opens")
         })
         .await
         .unwrap()

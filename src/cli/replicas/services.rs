@@ -1,0 +1,303 @@
+//! Programs that a drill runs beside the replicas: PostgreSQL, Redis, haproxy. Each belongs to the drill and goes with it.
+
+use anyhow::Context as _;
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// How long a program may take to come up.
+const STARTUP: Duration = Duration::from_secs(60);
+/// How long it may take to go when it is asked to.
+const GOING: Duration = Duration::from_secs(5);
+/// How often one is looked after.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A port that is free now. Whoever is told of it takes it a moment later.
+pub fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port on 127.0.0.1")?;
+    Ok(listener.local_addr().context("the listener has no address")?.port())
+}
+
+/// A running program. Dropping it ends it.
+#[derive(Debug)]
+pub struct Daemon {
+    name: String,
+    child: Child,
+    /// The signal that has it end.
+    end: &'static str,
+}
+
+impl Daemon {
+    /// Starts one; what it prints is appended to `log`.
+    pub fn spawn(name: &str, command: &mut Command, log: &Path, end: &'static str) -> anyhow::Result<Self> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("the log cannot be shared")?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("{name} does not start: is it installed?"))?;
+        Ok(Self { name: name.to_owned(), child, end })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal, `TERM`, `STOP`, ….
+    pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let told = Command::new("kill")
+            .args([&format!("-{signal}"), &self.pid().to_string()])
+            .stderr(Stdio::null())
+            .status()
+            .context("kill is missing")?;
+        anyhow::ensure!(told.success(), "{} cannot be sent SIG{signal}", self.name);
+        Ok(())
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        self.child.try_wait().with_context(|| format!("{} cannot be watched", self.name))
+    }
+
+    /// As `kill -9` does.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().with_context(|| format!("{} cannot be killed", self.name))?;
+        self.child.wait().with_context(|| format!("{} cannot be watched", self.name))?;
+        Ok(())
+    }
+
+    /// Waits until `is_up`; an error if it ends instead.
+    pub async fn until(&mut self, log: &Path, is_up: impl Fn() -> bool) -> anyhow::Result<()> {
+        let deadline = Instant::now() + STARTUP;
+        while !is_up() {
+            if let Some(status) = self.ended()? {
+                anyhow::bail!("{} ended at once ({status}):\n{}", self.name, tail(log));
+            }
+            anyhow::ensure!(Instant::now() < deadline, "{} does not come up:\n{}", self.name, tail(log));
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        if self.signal(self.end).is_ok() {
+            let deadline = Instant::now() + GOING;
+            while Instant::now() < deadline {
+                if matches!(self.child.try_wait(), Ok(Some(_))) {
+                    return;
+                }
+                std::thread::sleep(LOOK);
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The last lines of a log.
+pub fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
+}
+
+/// Whether somebody listens there.
+pub fn is_listening(port: u16) -> bool {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}
+
+/// PostgreSQL with an empty database. Nothing in it has to survive a crash of the machine.
+#[derive(Debug)]
+pub struct Postgres {
+    /// Where it is.
+    pub url: String,
+    _daemon: Daemon,
+}
+
+impl Postgres {
+    /// Starts one below `folder`.
+    pub async fn start(folder: &Path) -> anyhow::Result<Self> {
+        let programs = postgres_programs()
+            .context("PostgreSQL is missing: install it, or name a database with --database-url")?;
+        let folder = folder.join("postgres");
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        // It refuses to work for root.
+        let user = other_user()?;
+        if let Some((uid, gid)) = user {
+            chown(&folder, Some(uid), Some(gid)).context("the folder cannot be given away")?;
+        }
+        let run = |program: &str| {
+            let mut command = Command::new(programs.join(program));
+            command.current_dir(&folder);
+            if let Some((uid, gid)) = user {
+                command.gid(gid).uid(uid);
+            }
+            command
+        };
+        let data = folder.join("data");
+        let made = run("initdb")
+            .arg("-D")
+            .arg(&data)
+            .args(["-U", "frontdesk", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"])
+            .output()
+            .context("initdb cannot be run")?;
+        anyhow::ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let port = free_port()?;
+        let mut command = run("postgres");
+        command.arg("-D").arg(&data).arg("-k").arg(&folder).args(["-p", &port.to_string()]);
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "max_connections=300",
+            "fsync=off",
+            "synchronous_commit=off",
+            "full_page_writes=off",
+        ] {
+            command.args(["-c", setting]);
+        }
+        let log = folder.join("log");
+        let mut daemon = Daemon::spawn("postgres", &mut command, &log, "QUIT")?;
+        let accepts = || {
+            let mut ask = Command::new(programs.join("pg_isready"));
+            ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+            ask.status().is_ok_and(|status| status.success())
+        };
+        daemon.until(&log, accepts).await?;
+        Ok(Self { url: format!("postgres://frontdesk@127.0.0.1:{port}/postgres"), _daemon: daemon })
+    }
+}
+
+/// Where PostgreSQL's own programs are; Debian keeps them off the path.
+fn postgres_programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let mut found: Vec<PathBuf> =
+        versions.map(|entry| entry.path()).filter(|path| path.join("bin/initdb").exists()).collect();
+    found.sort_by_key(|path| number(path));
+    found.pop().map(|path| path.join("bin")).or_else(|| on_path("initdb"))
+}
+
+/// The folder of the path in which a program is.
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).find(|folder| folder.join(program).exists())
+}
+
+/// User and group of somebody without rights, if we are root.
+fn other_user() -> anyhow::Result<Option<(u32, u32)>> {
+    let own = std::fs::metadata("/proc/self").context("who we are is not known")?.uid();
+    if own != 0 {
+        return Ok(None);
+    }
+    let users = std::fs::read_to_string("/etc/passwd").context("the users are not known")?;
+    let ids = |name: &str| {
+        users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let known = fields.next()?;
+            let uid = fields.nth(1)?.parse().ok()?;
+            let gid = fields.next()?.parse().ok()?;
+            (known == name).then_some((uid, gid))
+        })
+    };
+    let other = ids("postgres").or_else(|| ids("nobody"));
+    Ok(Some(other.context("there is neither a user postgres nor nobody to run PostgreSQL")?))
+}
+
+/// Redis that keeps nothing on the disk.
+#[derive(Debug)]
+pub struct Redis {
+    /// Where it is.
+    pub url: String,
+    _daemon: Daemon,
+}
+
+impl Redis {
+    /// Starts one below `folder`.
+    pub async fn start(folder: &Path) -> anyhow::Result<Self> {
+        let folder = folder.join("redis");
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let port = free_port()?;
+        let mut command = Command::new("redis-server");
+        command
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .current_dir(&folder);
+        let log = folder.join("log");
+        let mut daemon = Daemon::spawn("redis-server", &mut command, &log, "TERM")?;
+        daemon.until(&log, || is_listening(port)).await?;
+        Ok(Self { url: format!("redis://127.0.0.1:{port}/"), _daemon: daemon })
+    }
+}
+
+/// What haproxy is told. A replica that says that it is not ready gets nothing new and keeps its streams. A webhook
+/// that a replica does not answer is put to another one: all of them may be asked twice. Long answers (lists of
+/// events) need another `timeout server` than this.
+const HAPROXY: &str = "\
+global
+    maxconn 8192
+defaults
+    mode http
+    option forwardfor
+    option redispatch 1
+    retries 3
+    retry-on conn-failure empty-response response-timeout
+    timeout connect 1s
+    timeout client 60s
+    timeout server 3s
+    timeout queue 5s
+    timeout tunnel 1h
+    timeout http-keep-alive 60s
+    timeout check 1s
+frontend calls
+    bind 127.0.0.1:{PORT}
+    default_backend replicas
+backend replicas
+    balance roundrobin
+    option httpchk GET /api/ready
+    http-check expect status 200
+    http-response set-header x-served-by %s
+    default-server check inter 500ms fall 2 rise 1
+";
+
+/// haproxy before the replicas.
+#[derive(Debug)]
+pub struct Balancer {
+    /// Where it is: the public address of all.
+    pub url: String,
+    _daemon: Daemon,
+}
+
+impl Balancer {
+    /// Starts it before servers with these names and ports.
+    pub async fn start(folder: &Path, port: u16, servers: &[(String, u16)]) -> anyhow::Result<Self> {
+        let folder = folder.join("haproxy");
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let mut text = HAPROXY.replace("{PORT}", &port.to_string());
+        for (name, port) in servers {
+            text.push_str(&format!("    server {name} 127.0.0.1:{port}\n"));
+        }
+        let file = folder.join("haproxy.cfg");
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        let log = folder.join("log");
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(&file);
+        let mut daemon = Daemon::spawn("haproxy", &mut command, &log, "TERM")?;
+        daemon.until(&log, || is_listening(port)).await?;
+        Ok(Self { url: format!("http://127.0.0.1:{port}"), _daemon: daemon })
+    }
+}
