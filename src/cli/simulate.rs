@@ -190,7 +190,7 @@ impl OwnServer {
             first_piece_ms: 0.0,
             tts_first_byte_ms: settings.elevenlabs.timing.first_byte_ms as f64,
         };
-        let vendors = Vendors::start(settings, None)?;
+        let vendors = Vendors::start(stack::knowing_the_account(settings), None)?;
         let profile = folder.0.join("profile.json");
         std::fs::File::create(&profile)?.write_all(BARBERSHOP.as_bytes())?;
         // A free port: taken by the server a moment after it is given back here.

@@ -13,6 +13,8 @@ mod checks;
 mod dashboards;
 #[cfg(test)]
 mod routes;
+#[cfg(test)]
+mod toolchain;
 
 use source::{Source, reached, read_sources};
 use std::collections::BTreeSet;
