@@ -102,6 +102,8 @@ pub struct Server {
     jobs_arbiter: Arbiter,
     drain: Duration,
     handover: Duration,
+    /// How long it takes until everybody knows that we are not ready.
+    notice: Duration,
 }
 
 /// Starts the server on `listener`, with the other replicas that the configuration names. Everything it needs is checked
@@ -275,6 +277,7 @@ pub async fn run_among(
         jobs_arbiter,
         drain: Duration::from_millis(config.server.drain_ms),
         handover: Duration::from_millis(config.server.handover_ms),
+        notice: Duration::from_millis(config.server.notice_ms),
     })
 }
 
@@ -290,17 +293,27 @@ impl Server {
     /// flushed all the same.
     pub async fn drain(self, hurry: impl Future<Output = ()>) {
         self.gate.drain();
+        let mut hurry = std::pin::pin!(hurry);
+        // A balancer learns at its next look that nothing more is to come here. Until then calls are let in, and none
+        // lets go: its next stream could come back to us.
+        let notice = if self.cluster.is_alone() { Duration::ZERO } else { self.notice };
+        let hurried = tokio::select! {
+            () = tokio::time::sleep(notice) => false,
+            () = &mut hurry => true,
+        };
         self.registry.send(CloseDoor { handover: self.handover }).await.ok();
         self.feed.close();
-        let until_empty = async {
-            while self.registry.send(CountLive).await.is_ok_and(|live| live.here > 0) {
-                tokio::time::sleep(Duration::from_millis(200)).await;
+        if !hurried {
+            let until_empty = async {
+                while self.registry.send(CountLive).await.is_ok_and(|live| live.here > 0) {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            };
+            tokio::select! {
+                () = until_empty => {}
+                () = tokio::time::sleep(self.drain) => tracing::warn!("the time to drain is over"),
+                () = hurry => {}
             }
-        };
-        tokio::select! {
-            () = until_empty => {}
-            () = tokio::time::sleep(self.drain) => tracing::warn!("the time to drain is over"),
-            () = hurry => {}
         }
         self.stop().await;
     }

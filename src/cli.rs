@@ -5,14 +5,18 @@ pub mod api_bench;
 pub mod backup;
 pub mod chat;
 pub mod check_config;
+pub mod cores;
 pub mod data;
 pub mod demo;
 pub mod drill;
 pub mod environment;
 pub mod health;
+pub mod load;
+pub mod own_server;
 pub mod replicas;
 pub mod serve;
 pub mod simulate;
+pub mod soak;
 pub mod stack;
 
 use crate::domain::staff::{Role, Scope};
@@ -221,6 +225,11 @@ pub enum SimulateCommand {
     Call(CallArgs),
     /// Place many calls at once and report latencies
     Load(LoadArgs),
+    /// Place very many short calls and see what is left of them
+    ///
+    /// Memory, open files, threads and actors after each tenth of the calls, and the database's rows in the end. Ends with
+    /// 1 if something is left that should not be.
+    Soak(SoakArgs),
     /// Let one call of many meet every fault there is
     Drill(DrillArgs),
     /// Restart, kill, freeze and cut off replicas while callers talk
@@ -260,10 +269,10 @@ pub struct CallArgs {
 /// Options of `simulate load`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct LoadArgs {
-    /// Calls at once
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub calls: u32,
-    /// How long calls are placed, in seconds
+    /// Calls at once; several numbers, as in 100,400,700, are tried one after the other and compared
+    #[arg(long, value_name = "N,…", default_value = "100", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub calls: Vec<u32>,
+    /// How long calls are placed once all have begun, in seconds
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub seconds: u32,
     /// A running server to call; one is started with simulated vendors if not given
@@ -281,9 +290,32 @@ pub struct LoadArgs {
     /// The server that is started reaches its vendors over TLS
     #[arg(long, conflicts_with = "url")]
     pub tls: bool,
+    /// The server that is started records its calls
+    #[arg(long, conflicts_with = "url")]
+    pub record: bool,
+    /// The server that is started has one core to itself, and callers and vendors have the others
+    #[arg(long, conflicts_with = "url")]
+    pub pin: bool,
     /// Report as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `simulate soak`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct SoakArgs {
+    /// Calls in all
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(10..=10_000_000))]
+    pub total: u32,
+    /// Calls at once
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub calls: u32,
+    /// The server reaches its vendors over TLS
+    #[arg(long)]
+    pub tls: bool,
+    /// The server records its calls
+    #[arg(long)]
+    pub record: bool,
 }
 
 /// Options of `simulate drill`.
@@ -369,15 +401,18 @@ mod tests {
     #[test]
     fn every_command_is_read_and_serve_is_the_default() {
         let load = LoadArgs {
-            calls: 7,
+            calls: vec![7, 70],
             seconds: 60,
             url: None,
             script: None,
             pid: None,
             vendors_url: None,
             tls: false,
+            record: false,
+            pin: true,
             json: false,
         };
+        let soak = SoakArgs { total: 20_000, calls: 200, tls: false, record: true };
         let drill = DrillArgs { calls: 9, only: None, tls: true };
         let replicas = ReplicasArgs {
             calls: 9,
@@ -409,7 +444,8 @@ mod tests {
                 Command::Simulate(SimulateCommand::Replicas(replicas)),
             ),
             ("simulate call a.toml --url http://127.0.0.1:1", Command::Simulate(SimulateCommand::Call(call))),
-            ("simulate load --calls 7", Command::Simulate(SimulateCommand::Load(load))),
+            ("simulate soak --record", Command::Simulate(SimulateCommand::Soak(soak))),
+            ("simulate load --calls 7,70 --pin", Command::Simulate(SimulateCommand::Load(load))),
             (
                 "simulate api --explain",
                 Command::Simulate(SimulateCommand::Api(ApiArgs {

@@ -103,6 +103,7 @@ impl Blueprint {
         };
         CallServices {
             profile: Arc::clone(&self.profile),
+            tools: schema::specs(&self.profile),
             phrases: own_phrases(&self.profile),
             transfer_number: self
                 .profile

@@ -4,6 +4,7 @@
 
 use super::{Blueprint, busy_words, own_phrases, share_of, spent_words};
 use crate::call::services::CallServices;
+use crate::dialogue::schema;
 use crate::domain::phone::PhoneNumber;
 use crate::provider::measured::MeasuredStt;
 use crate::provider::stt::deepgram::DeepgramStt;
@@ -68,6 +69,7 @@ impl Blueprint {
         let config = Rc::new(share_of(&current.config, workers));
         let mut services = CallServices {
             profile: Arc::clone(&current.profile),
+            tools: schema::specs(&current.profile),
             phrases: own_phrases(&current.profile),
             transfer_number: transfer_number(current),
             ..old.clone()

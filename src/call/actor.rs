@@ -31,7 +31,7 @@ use crate::domain::turn::{ResumeState, Speaker};
 use crate::domain::usage::{Item, Used};
 use crate::observe::clock::unix_now;
 use crate::observe::feed::FeedEvent;
-use crate::observe::metrics;
+use crate::observe::metrics::{self, Alive};
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, Recipient,
     SpawnHandle, WrapFuture,
@@ -92,6 +92,7 @@ struct Prepared {
 
 /// One call.
 pub struct CallActor {
+    _alive: Alive,
     services: Rc<CallServices>,
     facts: CallFacts,
     media: Rc<Media>,
@@ -147,6 +148,7 @@ impl CallActor {
             [Child::Stt, Child::Tts, Child::Dialogue].into_iter().map(|child| (child, policy())).collect();
         let stream = lines.stream.clone();
         let actor = Self {
+            _alive: Alive::new("call"),
             services,
             facts,
             media,

@@ -161,7 +161,7 @@ impl Rig {
     fn voiced(&mut self, reply: ReplyId, sentence: u32, text: &str) {
         if self.playback.begin_sentence(reply, sentence, text) {
             let bytes = vec![reply.0 as u8; (text.len() as u64 * CHAR_MS * 8) as usize];
-            self.playback.audio(reply, sentence, &bytes);
+            self.playback.audio(reply, sentence, bytes.into());
             self.playback.end_sentence(reply, sentence);
             self.feed(Event::Spoke(Spoke::FirstAudio { reply }));
             self.feed(Event::Spoke(Spoke::SentenceDone { reply, sentence }));
@@ -682,7 +682,7 @@ fn an_answer_that_went_out_is_not_taken_back_though_its_stream_has_not_said_so_y
     rig.now += VOICE_MS;
     rig.speech.clear();
     rig.playback.begin_sentence(ReplyId(2), 0, "Alpha beta gamma.");
-    rig.playback.audio(ReplyId(2), 0, &[2; 8_000]);
+    rig.playback.audio(ReplyId(2), 0, vec![2; 8_000].into());
     rig.playback.pull(CallTime::from_millis(rig.now), |_| ());
     assert_eq!(rig.partial("and tomorrow").did()[..2], ["clear", "stop 2 []"]);
     assert_eq!(rig.says("and tomorrow").did(), ["record 4 caller and tomorrow", "answer 3 and tomorrow"]);
@@ -1217,7 +1217,7 @@ fn a_sentence_that_was_cut_off_by_the_voices_end_is_said_from_where_it_broke() {
         rig.sentence(2, 0, "One two three, four five six.");
         rig.speech.clear();
         rig.playback.begin_sentence(ReplyId(2), 0, "One two three, four five six.");
-        rig.playback.audio(ReplyId(2), 0, &vec![2; ms * 8]);
+        rig.playback.audio(ReplyId(2), 0, vec![2; ms * 8].into());
         rig.wait(ms as u64);
         rig.down(Child::Tts);
         rig.done(2);
@@ -1233,7 +1233,7 @@ fn a_sentence_that_is_cut_off_twice_goes_on_where_it_broke_the_second_time_too()
     rig.sentence(2, 0, "One two three, four five six.");
     rig.speech.clear();
     rig.playback.begin_sentence(ReplyId(2), 0, "One two three, four five six.");
-    rig.playback.audio(ReplyId(2), 0, &[2; 1_400 * 8]);
+    rig.playback.audio(ReplyId(2), 0, vec![2; 1_400 * 8].into());
     rig.wait(1_400);
     rig.down(Child::Tts);
     rig.done(2);

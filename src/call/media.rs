@@ -297,7 +297,7 @@ impl VoiceOut for Media {
         self.playback.borrow_mut().begin_sentence(reply, sentence, text)
     }
 
-    fn audio(&self, reply: ReplyId, sentence: u32, audio: &[u8]) -> bool {
+    fn audio(&self, reply: ReplyId, sentence: u32, audio: Bytes) -> bool {
         let taken = self.playback.borrow_mut().audio(reply, sentence, audio);
         if taken && !self.pull_armed.get() {
             self.wake();
@@ -379,7 +379,7 @@ mod tests {
     async fn speech_over_the_bot_is_never_held_back() {
         let media = media();
         assert!(media.begin_sentence(ReplyId(1), 0, "Good morning."));
-        assert!(media.audio(ReplyId(1), 0, &[0x55; 8_000]));
+        assert!(media.audio(ReplyId(1), 0, Bytes::from_static(&[0x55; 8_000])));
         media.pull(|_| {});
         assert_eq!(hear_many(&media, LOUD, 20), [1; 20]);
     }
@@ -399,7 +399,7 @@ mod tests {
         hear(&media, SILENT);
         assert_eq!(ms(&media), 100, "nobody speaks");
         assert!(media.begin_sentence(ReplyId(1), 0, "Good morning."));
-        assert!(media.audio(ReplyId(1), 0, &[0x55; 8_000]));
+        assert!(media.audio(ReplyId(1), 0, Bytes::from_static(&[0x55; 8_000])));
         media.pull(|_| {});
         assert_eq!(ms(&media), 40, "the bot speaks");
         hear(&media, LOUD);

@@ -217,7 +217,7 @@ mod tests {
         let model = Metered::model(Rc::new(Fake(deltas, refuse)), Rc::clone(&meter));
         let request = ChatRequest {
             messages: vec![ChatMessage::User("12345678".into())],
-            tools: vec![],
+            tools: [].into(),
             tool_choice: ToolChoice::None,
         };
         if let Ok(mut stream) = model.chat(&request).await {

@@ -32,7 +32,7 @@ impl Summariser for Digest {
     fn summarise(&self, text: String) -> LocalBoxFuture<'static, Option<String>> {
         let request = ChatRequest {
             messages: vec![ChatMessage::System(DIGEST.into()), ChatMessage::User(text)],
-            tools: Vec::new(),
+            tools: [].into(),
             tool_choice: ToolChoice::None,
         };
         let answer = self.0.complete(&request);
@@ -70,6 +70,7 @@ pub fn make(generation: Generation, whose: Whose<'_>, state: Option<&ResumeState
     settings.has_fallback = services.fallback.is_some();
     let context = PromptContext {
         profile: Arc::clone(&services.profile),
+        tools: Arc::clone(&services.tools),
         caller: caller_facts(whose.facts, whose.customer),
         outbound: (whose.facts.direction == Direction::Outbound)
             .then(|| whose.brief.cloned().unwrap_or_default()),

@@ -7,6 +7,7 @@
 use super::fallback::resume_at;
 use crate::domain::ids::ReplyId;
 use crate::domain::time::CallTime;
+use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -14,10 +15,14 @@ use std::time::Duration;
 pub const FRAME_BYTES: usize = 160;
 /// Bytes of one millisecond.
 const BYTES_PER_MS: usize = 8;
-/// Mu-law silence, for the last frame of a sentence.
+/// Mu-law silence.
 const SILENCE: u8 = 0xFF;
+/// A frame of it, for the end of a sentence.
+const SILENT: &[u8] = &[SILENCE; FRAME_BYTES];
 /// Speaking rate assumed while a sentence's length is not known yet, ms a character.
 const MS_PER_CHAR: u64 = 66;
+/// Places for pieces that an empty queue may keep.
+const SPARE: usize = 32;
 /// Sent in one go once the lead has fallen below its target: one write for several frames.
 const BURST: Duration = Duration::from_millis(100);
 
@@ -113,11 +118,77 @@ fn words_within(text: &str, played: u64, total: u64) -> String {
     heard
 }
 
+/// Audio that waits, in the pieces in which it came: nothing is copied to wait, a sentence that many callers hear is
+/// there once, and what was sent is let go of.
+#[derive(Debug, Default)]
+struct Queue {
+    pieces: VecDeque<Bytes>,
+    /// Bytes in all pieces.
+    len: usize,
+}
+
+impl Queue {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.len = self.len.saturating_add(piece.len());
+            self.pieces.push_back(piece);
+        }
+    }
+
+    /// Takes a frame from the front; what is missing of it is silence.
+    fn take(&mut self, frame: &mut [u8; FRAME_BYTES]) {
+        let mut rest = frame.as_mut_slice();
+        while !rest.is_empty() {
+            let Some(piece) = self.pieces.front_mut() else { break };
+            let n = piece.len().min(rest.len());
+            let (now, later) = rest.split_at_mut(n);
+            piece.copy_to_slice(now);
+            rest = later;
+            self.len = self.len.saturating_sub(n);
+            if piece.is_empty() {
+                self.pieces.pop_front();
+            }
+        }
+        rest.fill(SILENCE);
+        if self.pieces.is_empty() && self.pieces.capacity() > SPARE {
+            self.pieces = VecDeque::new();
+        }
+    }
+
+    /// Takes `count` bytes away from behind the first `skip` ones.
+    fn remove(&mut self, mut skip: usize, mut count: usize) {
+        let mut kept = VecDeque::with_capacity(self.pieces.len());
+        self.len = 0;
+        for mut piece in std::mem::take(&mut self.pieces) {
+            let before = piece.split_to(piece.len().min(skip));
+            skip = skip.saturating_sub(before.len());
+            let gone = piece.split_to(piece.len().min(count));
+            count = count.saturating_sub(gone.len());
+            for piece in [before, piece] {
+                if !piece.is_empty() {
+                    self.len = self.len.saturating_add(piece.len());
+                    kept.push_back(piece);
+                }
+            }
+        }
+        self.pieces = kept;
+    }
+
+    /// Keeps the first `keep` bytes.
+    fn truncate(&mut self, keep: usize) {
+        self.remove(keep, self.len.saturating_sub(keep));
+    }
+}
+
 /// The bot's audio on its way to the caller.
 #[derive(Debug)]
 pub struct Playback {
     lead: Duration,
-    buffer: VecDeque<u8>,
+    buffer: Queue,
     segments: VecDeque<Segment>,
     /// When Twilio will have played everything sent so far.
     tail: CallTime,
@@ -138,7 +209,7 @@ impl Playback {
     pub fn new(lead: Duration, limit_ms: u64) -> Self {
         Self {
             lead,
-            buffer: VecDeque::new(),
+            buffer: Queue::default(),
             segments: VecDeque::new(),
             tail: CallTime::ZERO,
             stopped: Vec::new(),
@@ -176,7 +247,7 @@ impl Playback {
     }
 
     /// Adds audio to the sentence announced last. `false`, and nothing taken, if its reply was stopped.
-    pub fn audio(&mut self, reply: ReplyId, sentence: u32, audio: &[u8]) -> bool {
+    pub fn audio(&mut self, reply: ReplyId, sentence: u32, audio: Bytes) -> bool {
         if self.is_dead(reply) {
             self.late_audio += 1;
             return false;
@@ -184,7 +255,7 @@ impl Playback {
         match self.segments.back_mut() {
             Some(last) if last.reply == reply && last.sentence == sentence && !last.complete => {
                 last.queued += audio.len();
-                self.buffer.extend(audio);
+                self.buffer.push(audio);
                 true
             }
             _ => {
@@ -205,7 +276,7 @@ impl Playback {
         if rest != 0 {
             let pad = FRAME_BYTES - rest;
             last.queued += pad;
-            self.buffer.extend(std::iter::repeat_n(SILENCE, pad));
+            self.buffer.push(Bytes::from_static(SILENT.get(..pad).unwrap_or_default()));
         }
     }
 
@@ -295,9 +366,7 @@ impl Playback {
                 continue;
             }
             while filling && segment.queued >= FRAME_BYTES {
-                for (slot, byte) in self.frame.iter_mut().zip(self.buffer.drain(..FRAME_BYTES)) {
-                    *slot = byte;
-                }
+                self.buffer.take(&mut self.frame);
                 segment.queued -= FRAME_BYTES;
                 segment.sent += FRAME_BYTES;
                 if self.tail < now {
@@ -373,8 +442,7 @@ impl Playback {
                 None => cuts.push(Cut { reply: segment.reply, heard }),
             }
         }
-        self.buffer.clear();
-        self.buffer.shrink_to(FRAME_BYTES * 50);
+        self.buffer = Queue::default();
         self.tail = now;
         self.floor = Some(self.floor.map_or(last, |floor| floor.max(last)));
         self.stopped.clear();
@@ -391,7 +459,7 @@ impl Playback {
         let mut kept = VecDeque::with_capacity(self.segments.len());
         for segment in std::mem::take(&mut self.segments) {
             if segment.reply == reply {
-                self.buffer.drain(offset..offset + segment.queued);
+                self.buffer.remove(offset, segment.queued);
             } else {
                 offset += segment.queued;
                 kept.push_back(segment);

@@ -44,7 +44,7 @@ fn pull(p: &mut Playback, now: CallTime) -> (Wire, Option<Duration>) {
 fn audio_runs_ahead_of_the_caller_by_the_lead_and_no_more() {
     let mut p = playback();
     assert!(p.begin_sentence(R1, 0, "hello"));
-    assert!(p.audio(R1, 0, &[1; 160 * 100]));
+    assert!(p.audio(R1, 0, vec![1; 160 * 100].into()));
     let (wire, next) = pull(&mut p, at(0));
     assert_eq!(wire.frames, 25, "400 ms and one burst");
     let next = next.expect("more is waiting");
@@ -56,7 +56,7 @@ fn audio_runs_ahead_of_the_caller_by_the_lead_and_no_more() {
 fn a_sentence_ends_with_a_full_frame_and_a_mark() {
     let mut p = playback();
     p.begin_sentence(R1, 0, "hi");
-    p.audio(R1, 0, &[1; 170]);
+    p.audio(R1, 0, vec![1; 170].into());
     let (wire, _) = pull(&mut p, at(0));
     assert_eq!((wire.frames, wire.marks.len()), (1, 0), "the rest of a frame waits");
     p.end_sentence(R1, 0);
@@ -72,15 +72,15 @@ fn a_sentence_ends_with_a_full_frame_and_a_mark() {
 fn a_clear_goes_out_before_anything_else_and_late_audio_dies() {
     let mut p = playback();
     p.begin_sentence(R1, 0, "one two three four");
-    p.audio(R1, 0, &[1; 8 * 2_000]);
+    p.audio(R1, 0, vec![1; 8 * 2_000].into());
     p.end_sentence(R1, 0);
     pull(&mut p, at(0));
     let cuts = p.clear(at(400), R1);
     assert_eq!(cuts.len(), 1);
-    assert!(!p.audio(R1, 0, &[1; 160]));
+    assert!(!p.audio(R1, 0, vec![1; 160].into()));
     assert!(!p.begin_sentence(R1, 1, "five"));
     assert!(p.begin_sentence(R2, 0, "new"));
-    p.audio(R2, 0, &[2; 160]);
+    p.audio(R2, 0, vec![2; 160].into());
     let (wire, _) = pull(&mut p, at(401));
     assert_eq!(wire.log, ['c', 'f']);
 }
@@ -90,7 +90,7 @@ fn what_was_heard_of_a_cut_sentence_is_told_in_whole_words_by_time() {
     let mut p = playback();
     let text = "aaaa bbbb cccc dddd eeee";
     p.begin_sentence(R1, 0, text);
-    p.audio(R1, 0, &[1; 8 * 2_400]);
+    p.audio(R1, 0, vec![1; 8 * 2_400].into());
     p.end_sentence(R1, 0);
     let mut now = 0;
     while now < 1_200 {
@@ -105,7 +105,7 @@ fn what_was_heard_of_a_cut_sentence_is_told_in_whole_words_by_time() {
 fn marks_flushed_by_a_clear_are_not_heard() {
     let mut p = playback();
     p.begin_sentence(R1, 0, "hello there");
-    p.audio(R1, 0, &[1; 160]);
+    p.audio(R1, 0, vec![1; 160].into());
     p.end_sentence(R1, 0);
     let (wire, _) = pull(&mut p, at(0));
     p.clear(at(1), R1);
@@ -117,13 +117,13 @@ fn marks_flushed_by_a_clear_are_not_heard() {
 fn a_reply_of_which_nothing_was_sent_is_withdrawn_without_a_clear() {
     let mut p = playback();
     p.begin_sentence(R1, 0, "one moment");
-    p.audio(R1, 0, &[1; 160 * 40]);
+    p.audio(R1, 0, vec![1; 160 * 40].into());
     p.end_sentence(R1, 0);
     pull(&mut p, at(0));
     p.begin_sentence(R2, 0, "your answer");
-    p.audio(R2, 0, &[2; 320]);
+    p.audio(R2, 0, vec![2; 320].into());
     assert!(p.withdraw(R2));
-    assert!(!p.audio(R2, 0, &[2; 160]));
+    assert!(!p.audio(R2, 0, vec![2; 160].into()));
     let mut frames = 0;
     for ms in (0..1_000).step_by(20) {
         let (wire, _) = pull(&mut p, at(ms));
@@ -138,13 +138,16 @@ fn a_reply_of_which_nothing_was_sent_is_withdrawn_without_a_clear() {
 fn a_retracted_sentence_goes_on_in_another_voice_and_is_told_once() {
     let mut p = playback();
     p.begin_sentence(R1, 0, "one two three");
-    p.audio(R1, 0, &[1; 8 * 3_000]);
+    p.audio(R1, 0, vec![1; 8 * 3_000].into());
     pull(&mut p, at(0));
     assert_eq!(p.retract(R1, 0), 500);
     let (first, next) = pull(&mut p, at(10));
     assert_eq!(first.log, ['m'], "what was sent gets its mark");
     assert_eq!(next, None);
-    assert!(p.audio(R1, 0, &[1; 160]), "the other voice goes on without announcing the sentence again");
+    assert!(
+        p.audio(R1, 0, vec![1; 160].into()),
+        "the other voice goes on without announcing the sentence again"
+    );
     p.end_sentence(R1, 0);
     let (second, _) = pull(&mut p, at(500));
     let heard: Vec<String> =
@@ -156,7 +159,7 @@ fn a_retracted_sentence_goes_on_in_another_voice_and_is_told_once() {
 fn broken_after(ms: u64, text: &str) -> (Playback, Vec<String>, u64) {
     let mut p = playback();
     p.begin_sentence(R1, 0, text);
-    p.audio(R1, 0, &[1; 8 * 9_000]);
+    p.audio(R1, 0, vec![1; 8 * 9_000].into());
     let mut marks = Vec::new();
     let mut sent = 0;
     for now in (0..).step_by(20) {
@@ -186,7 +189,7 @@ fn clauses_that_were_sent_whole_are_not_said_again_and_no_word_is_lost() {
         assert_eq!(p.retract(R1, 0), sent);
         let other_voice = THREE_CLAUSES.split_at(resume_at(THREE_CLAUSES, sent)).1;
         assert_eq!(other_voice, rest, "{ms} ms");
-        p.audio(R1, 0, &[1; 160]);
+        p.audio(R1, 0, vec![1; 160].into());
         p.end_sentence(R1, 0);
         for now in (0..20_000).step_by(50) {
             marks.extend(pull(&mut p, at(10_000 + now)).0.marks);
@@ -203,7 +206,7 @@ fn clauses_that_were_sent_whole_are_not_said_again_and_no_word_is_lost() {
 fn a_sentence_that_breaks_off_twice_goes_on_from_where_it_was_taken_up() {
     let (mut p, _, _) = broken_after(2_500, THREE_CLAUSES);
     p.retract(R1, 0);
-    assert!(p.audio(R1, 0, &[1; 8 * 400]));
+    assert!(p.audio(R1, 0, vec![1; 8 * 400].into()));
     pull(&mut p, at(60_000));
     assert_eq!(p.retract(R1, 0), 400, "of the part that was taken up");
     assert_eq!(p.abandon(R1, 0).as_deref(), Some("second clause of it, and the third"));
@@ -213,10 +216,10 @@ fn a_sentence_that_breaks_off_twice_goes_on_from_where_it_was_taken_up() {
 fn an_abandoned_sentence_is_begun_anew() {
     let mut p = playback();
     p.begin_sentence(R1, 0, "one two three");
-    p.audio(R1, 0, &[1; 800]);
+    p.audio(R1, 0, vec![1; 800].into());
     assert_eq!(p.abandon(R1, 0).as_deref(), Some("one two three"));
     assert!(!p.is_audible());
-    assert!(!p.audio(R1, 0, &[1; 160]), "nothing is open");
+    assert!(!p.audio(R1, 0, vec![1; 160].into()), "nothing is open");
     assert!(p.begin_sentence(R1, 0, "one two three"));
 }
 
@@ -224,7 +227,7 @@ fn an_abandoned_sentence_is_begun_anew() {
 fn a_lost_mark_holds_nothing_up() {
     let mut p = playback();
     p.begin_sentence(R1, 0, "hi");
-    p.audio(R1, 0, &[1; 160]);
+    p.audio(R1, 0, vec![1; 160].into());
     p.end_sentence(R1, 0);
     pull(&mut p, at(0));
     let grace = Duration::from_secs(2);
@@ -272,7 +275,7 @@ proptest! {
         p.begin_sentence(reply, sentence, "some words to say");
         for s in steps {
             match s {
-                Step::Audio(n) => { p.audio(reply, sentence, &vec![7; n]); }
+                Step::Audio(n) => { p.audio(reply, sentence, vec![7; n].into()); }
                 Step::End => { p.end_sentence(reply, sentence); sentence += 1; p.begin_sentence(reply, sentence, "and more"); }
                 Step::Next => { p.end_sentence(reply, sentence); reply = reply.next(); sentence = 0; p.begin_sentence(reply, 0, "next one"); }
                 Step::Pull(ms) => {

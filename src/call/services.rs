@@ -6,6 +6,7 @@ use crate::call::recorder::Recorder;
 use crate::call::tts::voices::Voices;
 use crate::config::Config;
 use crate::db::DbHandle;
+use crate::dialogue::chat::ToolSpec;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::profile::BusinessProfile;
 use crate::observe::feed::Feed;
@@ -21,6 +22,8 @@ pub struct CallServices {
     pub config: Rc<Config>,
     /// The business.
     pub profile: Arc<BusinessProfile>,
+    /// The tools as the model sees them at this business.
+    pub tools: Arc<[ToolSpec]>,
     /// The bot's own words.
     pub phrases: Phrases,
     /// Where a caller who needs a person is sent.

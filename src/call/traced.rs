@@ -284,7 +284,7 @@ mod tests {
 
     fn request() -> ChatRequest {
         let messages = vec![ChatMessage::User("geheim".into())];
-        ChatRequest { messages, tools: vec![], tool_choice: ToolChoice::None }
+        ChatRequest { messages, tools: [].into(), tool_choice: ToolChoice::None }
     }
 
     /// Another test's thread may have come by a span first, without a log: then it counts as wanted by nobody.

@@ -26,7 +26,8 @@ use tokio::sync::{broadcast, mpsc, watch};
 use waiting::Waiting;
 
 /// Longest body of a question, an answer or news, in bytes.
-pub const MAX_BODY: usize = 256 * 1024;
+/// A list of 5,000 live calls fits into it.
+pub const MAX_BODY: usize = 2 * 1024 * 1024;
 /// Questions of others that wait to be taken; further ones are refused.
 const QUESTIONS: usize = 4_096;
 /// News kept for a slow reader.

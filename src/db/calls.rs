@@ -5,8 +5,10 @@ use super::cached::Cached;
 use super::connect::AnyConnection;
 use super::error::DbError;
 use super::jobs::{self, NewJob};
-use super::schema::{appointments, call_events, calls, customers, messages, turns};
-use super::write::locked_call;
+use super::schema::{
+    appointment_slots, appointments, call_events, calls, customers, jobs as job_rows, messages, turns,
+};
+use super::write::{locked_call, put_event};
 use crate::domain::audit::AuditEvent;
 use crate::domain::call::{
     CallFacts, CallKind, CallStatus, Direction, EndReason, MessageKind, Outcome, SummaryState,
@@ -99,6 +101,12 @@ pub struct Counts {
     pub customers: i64,
     /// Confirmed appointments.
     pub appointments: i64,
+    /// Ends of calls in the audit trail.
+    pub ends: i64,
+    /// Jobs that are not done, those given up included.
+    pub open_jobs: i64,
+    /// Stretches of a person's time that are held for a caller.
+    pub holds: i64,
 }
 
 #[derive(Queryable, Selectable)]
@@ -257,6 +265,8 @@ pub(super) fn end_call(
     }
     let changes = [(end_counter(reason), 1), ("duration_s", seconds)];
     tally.count(call.started_ms, changes.into_iter().chain(flag_changes(stored, flags)));
+    // Here, and not by whoever ends the call: a call ends once, however many believe that they have it.
+    put_event(conn, sid, at, &AuditEvent::ended(reason), tally)?;
     // In this very transaction: a process that dies now still owes them.
     if spoke {
         jobs::enqueue(conn, &NewJob::of_call(JobKind::Summary, sid, at))?;
@@ -429,6 +439,9 @@ pub(super) fn counts(conn: &mut AnyConnection) -> Result<Counts, DbError> {
     let open = calls::table.filter(calls::ended_ms.is_null());
     let summarised = calls::table.filter(calls::summary.is_not_null());
     let confirmed = appointments::table.filter(appointments::status.eq("confirmed"));
+    let ends = call_events::table.filter(call_events::code.eq("call.ended"));
+    let undone = job_rows::table.filter(job_rows::state.ne("done"));
+    let held = appointment_slots::table.filter(appointment_slots::hold_id.is_not_null());
     Ok(Counts {
         calls: calls::table.count().get_result(conn)?,
         open_calls: open.count().get_result(conn)?,
@@ -438,5 +451,8 @@ pub(super) fn counts(conn: &mut AnyConnection) -> Result<Counts, DbError> {
         messages: messages::table.count().get_result(conn)?,
         customers: customers::table.count().get_result(conn)?,
         appointments: confirmed.count().get_result(conn)?,
+        ends: ends.count().get_result(conn)?,
+        open_jobs: undone.count().get_result(conn)?,
+        holds: held.count().get_result(conn)?,
     })
 }

@@ -66,7 +66,7 @@ pub enum Write {
         /// The turn as it stands now.
         turn: TurnRecord,
     },
-    /// A row of the audit trail. The call need not be known.
+    /// A row of the audit trail. The call need not be known. Whoever writes it, it is kept.
     Event {
         /// Which call.
         sid: CallSid,
@@ -84,8 +84,8 @@ pub enum Write {
         /// The state.
         state: ResumeState,
     },
-    /// The call is over. Only the first end counts; the status follows from the reason. Refused where another replica has
-    /// the call.
+    /// The call is over. Only the first end counts, and leaves its row in the audit trail; the status follows from the
+    /// reason. Refused where another replica has the call.
     CallEnded {
         /// Which call.
         sid: CallSid,
@@ -221,19 +221,7 @@ pub(super) fn apply(
         Write::Onward { sid, epoch, onward } => put_onward(conn, me, sid, *epoch, onward.as_ref()),
         Write::CallAnswered { sid, at } => answered(conn, sid, *at),
         Write::Turn { sid, epoch, turn } => put_turn(conn, me, sid, *epoch, turn, tally),
-        Write::Event { sid, at, event } => {
-            let mut detail = event.detail.clone();
-            card::mask_json(&mut detail);
-            Cached(diesel::insert_into(call_events::table).values((
-                call_events::call_sid.eq(sid.as_str()),
-                call_events::at_ms.eq(at.0),
-                call_events::code.eq(event.code.as_str()),
-                call_events::detail.eq(serde_json::to_string(&detail)?),
-            )))
-            .execute(conn)?;
-            tally.count(at.0, event_counter(&event.code).map(|counter| (counter, 1)));
-            Ok(())
-        }
+        Write::Event { sid, at, event } => put_event(conn, sid, *at, event, tally),
         Write::Resume { sid, epoch, state } => put_resume(conn, me, sid, *epoch, state, tally),
         Write::CallEnded { sid, at, reason, outcome } => {
             end_call(conn, me, sid, *at, *reason, *outcome, tally)
@@ -352,6 +340,27 @@ fn answered(conn: &mut AnyConnection, sid: &CallSid, at: UnixMillis) -> Result<(
             .set((calls::answered_ms.eq(Some(at.0)), calls::status.eq(CallStatus::InProgress.as_str()))),
     )
     .execute(conn)?;
+    Ok(())
+}
+
+/// Adds a row to the audit trail.
+pub(super) fn put_event(
+    conn: &mut AnyConnection,
+    sid: &CallSid,
+    at: UnixMillis,
+    event: &AuditEvent,
+    tally: &mut Tally,
+) -> Result<(), DbError> {
+    let mut detail = event.detail.clone();
+    card::mask_json(&mut detail);
+    Cached(diesel::insert_into(call_events::table).values((
+        call_events::call_sid.eq(sid.as_str()),
+        call_events::at_ms.eq(at.0),
+        call_events::code.eq(event.code.as_str()),
+        call_events::detail.eq(serde_json::to_string(&detail)?),
+    )))
+    .execute(conn)?;
+    tally.count(at.0, event_counter(&event.code).map(|counter| (counter, 1)));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! What never changes in a call stands first, what changes (the time, what was established) last: hosts cache a
 //! request's unchanged beginning.
 
+use super::chat::ToolSpec;
 use super::tools::shorten;
 use crate::domain::profile::{BusinessProfile, MinuteOfDay, OpenHours};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,8 @@ pub struct Outbound {
 pub struct PromptContext {
     /// The business.
     pub profile: Arc<BusinessProfile>,
+    /// The tools as its model sees them.
+    pub tools: Arc<[ToolSpec]>,
     /// The other party.
     pub caller: CallerFacts,
     /// Set if we placed the call.
@@ -221,6 +224,7 @@ mod tests {
     fn context() -> PromptContext {
         PromptContext {
             profile: Arc::new(profile()),
+            tools: [].into(),
             caller: CallerFacts::default(),
             outbound: None,
             resumed: false,

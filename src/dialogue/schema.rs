@@ -3,6 +3,7 @@
 use super::chat::ToolSpec;
 use crate::domain::profile::BusinessProfile;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// One argument. All arguments are texts: times, dates and names are understood at the desk, as they were said.
 pub(super) struct Field {
@@ -125,7 +126,7 @@ pub fn names() -> [&'static str; 7] {
 }
 
 /// The tools as the model sees them at this business.
-pub fn specs(profile: &BusinessProfile) -> Vec<ToolSpec> {
+pub fn specs(profile: &BusinessProfile) -> Arc<[ToolSpec]> {
     let services: Vec<&str> = profile.services.iter().map(|s| s.name.as_str()).collect();
     let staff: Vec<&str> = profile.staff.iter().map(|s| s.name.as_str()).collect();
     TOOLS
@@ -168,7 +169,7 @@ mod tests {
     fn the_seven_tools_have_valid_names_and_object_schemas() {
         let specs = specs(&profile());
         assert_eq!(specs.len(), 7);
-        for spec in specs {
+        for spec in specs.iter() {
             let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             assert!(spec.name.len() <= 64 && spec.name.chars().all(fits));
             assert_eq!(spec.parameters["type"], "object");

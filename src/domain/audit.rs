@@ -1,5 +1,6 @@
 //! The append-only audit trail of a call.
 
+use super::call::EndReason;
 use serde::{Deserialize, Serialize};
 
 /// Every code that a row can have, with its meaning. What is not listed here is not written: `tests/architecture` compares
@@ -86,5 +87,10 @@ impl AuditEvent {
     /// An event with its details.
     pub fn new(code: &str, detail: serde_json::Value) -> Self {
         Self { code: code.to_owned(), detail }
+    }
+
+    /// That a call is over.
+    pub fn ended(reason: EndReason) -> Self {
+        Self::new("call.ended", serde_json::json!({ "reason": reason }))
     }
 }

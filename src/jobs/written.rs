@@ -78,7 +78,7 @@ pub fn request(turns: &[TurnRecord]) -> ChatRequest {
     let instructions = format!("{INSTRUCTIONS}{}.{REST}", intents.join(", "));
     ChatRequest {
         messages: vec![ChatMessage::System(instructions), ChatMessage::User(transcript)],
-        tools: Vec::new(),
+        tools: [].into(),
         tool_choice: ToolChoice::None,
     }
 }

@@ -287,6 +287,24 @@ pub fn job_ran(kind: &'static str, result: JobResult) {
     counter!(s::JOB_RUNS, "kind" => kind, "result" => result.as_str()).increment(1);
 }
 
+/// An actor of a call, counted for as long as this is held.
+#[derive(Debug)]
+pub struct Alive(&'static str);
+
+impl Alive {
+    /// One more of a kind.
+    pub fn new(kind: &'static str) -> Self {
+        gauge!(s::ACTORS, "kind" => kind).increment(1.0);
+        Self(kind)
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        gauge!(s::ACTORS, "kind" => self.0).decrement(1.0);
+    }
+}
+
 /// A worker thread's timer was so late.
 pub fn loop_lag(worker: &str, late: Duration) {
     histogram!(s::LOOP_LAG, "worker" => worker.to_owned()).record(late);

@@ -7,6 +7,6 @@ pub mod metrics;
 pub mod process;
 pub mod recorder;
 pub mod secrets;
-mod series;
+pub mod series;
 pub mod statsd;
 pub mod trace;

@@ -38,7 +38,7 @@ macro_rules! series {
     ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $(in $buckets:ident)?, $help:literal;)*) => {
         $(
             #[doc = $help]
-            pub(super) const $constant: &str = $name;
+            pub const $constant: &str = $name;
         )*
 
         /// Every series there is.
@@ -97,6 +97,7 @@ series! {
     // Inside.
     CHILD_RESTARTS: Counter "frontdesk_child_restarts_total" ["child"], "Parts of a call that were started again.";
     CHILDREN_DOWN: Counter "frontdesk_children_down_total" ["child", "panicked"], "Parts of a call, and calls, that were lost.";
+    ACTORS: Gauge "frontdesk_actors" ["kind"], "Actors of calls: sessions, calls, and their parts. What is left when no call is live was forgotten.";
     DB_QUEUE: Gauge "frontdesk_db_queue_writes" [], "Writes that wait for the database or are being written.";
     DB_WRITES: Counter "frontdesk_db_writes_total" ["result"], "Writes by what came of them.";
     DB_BATCH: Histogram "frontdesk_db_batch_seconds" [] in SHORT, "How long a transaction of the writer took.";

@@ -238,7 +238,8 @@ pub fn body(
             Some(Ok(bytes)) => {
                 let taken = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 let missing = missing.map(|missing| missing.saturating_sub(taken));
-                return Some((Ok(bytes), Some((response, missing))));
+                // A piece of the connection's buffer would hold all of it, for as long as the piece waits to be used.
+                return Some((Ok(Bytes::copy_from_slice(&bytes)), Some((response, missing))));
             }
             None if missing.is_none_or(|missing| missing == 0) => return None,
             Some(Err(PayloadError::Io(error) | PayloadError::Incomplete(Some(error))))

@@ -245,7 +245,7 @@ mod tests {
 
     fn request(messages: usize) -> ChatRequest {
         let one = crate::provider::llm::ChatMessage::User("x".into());
-        ChatRequest { messages: vec![one; messages], tools: vec![], tool_choice: ToolChoice::None }
+        ChatRequest { messages: vec![one; messages], tools: [].into(), tool_choice: ToolChoice::None }
     }
 
     #[actix::test]

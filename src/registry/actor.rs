@@ -20,7 +20,6 @@ use actix::{
     Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult, Recipient, ResponseActFuture,
     WrapFuture,
 };
-use serde_json::json;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -176,13 +175,9 @@ impl Registry {
                     self.lines.remove(&sid);
                     tracing::info!(call.id = %sid, reason = %reason, "call ended");
                     metrics::call_ended(reason, outcome, since(facts.admitted_at, unix_now()));
-                    self.note(sid.clone(), AuditEvent::new("call.ended", json!({ "reason": reason })));
-                    self.unwritten.record(Write::CallEnded {
-                        sid: sid.clone(),
-                        at: unix_now(),
-                        reason,
-                        outcome,
-                    });
+                    let at = unix_now();
+                    self.gaps.note(at, &sid, &AuditEvent::ended(reason));
+                    self.unwritten.record(Write::CallEnded { sid: sid.clone(), at, reason, outcome });
                     let db = self.db.clone();
                     actix_rt::spawn(async move {
                         if let Err(error) = db.release_holds(sid).await {

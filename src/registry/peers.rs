@@ -287,11 +287,18 @@ impl Finder {
         Taken { call, before, kept, resume }
     }
 
-    /// The same for a call that came with all the others of its replica.
-    pub(super) async fn inherited(&self, call: CallOverview) -> Taken {
-        let owner = self.owner(&call.facts.sid).await.ok().flatten();
-        let kept = owner.and_then(|owner| owner.onward).and_then(|kept| serde_json::from_value(kept).ok());
-        let before = call.facts.epoch;
-        self.with_state(call, before, kept).await
+    /// The same for a call that came with all the others of its replica. None if somebody has taken it from us meanwhile:
+    /// whoever was asked how to go on with it did not know yet that it is ours.
+    pub(super) async fn inherited(&self, call: CallOverview) -> Option<Taken> {
+        let (sid, before) = (call.facts.sid.clone(), call.facts.epoch);
+        let mut taken = self.with_state(call, before, None).await;
+        // Last of all, so that what was true then is true for long enough.
+        if let Ok(Some(owner)) = self.owner(&sid).await {
+            if owner.epoch != before || owner.replica.as_ref() != Some(self.cluster.id()) {
+                return None;
+            }
+            taken.kept = owner.onward.and_then(|kept| serde_json::from_value(kept).ok());
+        }
+        Some(taken)
     }
 }

@@ -12,10 +12,12 @@ use crate::domain::call::CallKind;
 use crate::domain::ids::{CallSid, Epoch, ReplicaId};
 use crate::domain::time::UnixMillis;
 use crate::observe::clock::unix_now;
-use actix::{ActorFutureExt, AsyncContext, Context, StreamHandler, WrapFuture};
+use actix::fut::wrap_stream;
+use actix::{ActorFutureExt, ActorStreamExt, AsyncContext, Context, StreamHandler, WrapFuture};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -87,6 +89,11 @@ impl Registry {
     /// Whether there are any.
     pub(super) fn has_company(&self) -> bool {
         self.company().next().is_some()
+    }
+
+    /// Whether others can learn that a call of ours is to go on at theirs: from the database, or from us.
+    fn can_be_found(&self) -> bool {
+        self.presence.watch.is_heard(self.presence.now()) || *self.cluster.standing().borrow()
     }
 
     fn beat(&mut self, ctx: &mut Context<Self>) {
@@ -169,15 +176,25 @@ impl Registry {
                 if !calls.is_empty() {
                     tracing::warn!(replica = %id, calls = calls.len(), "calls of a dead replica taken over");
                 }
-                let inherited = stream::iter(calls.into_iter().map(|call| finder.inherited(call)));
-                inherited.buffer_unordered(AT_ONCE).collect::<Vec<Taken>>().await
+                (Rc::new(finder), calls)
             };
-            ctx.spawn(taking.into_actor(self).map(|taken, this, ctx| this.inherit(taken, ctx)));
+            ctx.spawn(taking.into_actor(self).map(|(finder, calls), _, ctx| {
+                // Each as soon as its state is there: until then others ask us in vain.
+                let states = stream::iter(calls).map(move |call| {
+                    let finder = Rc::clone(&finder);
+                    async move { finder.inherited(call).await }
+                });
+                let each = wrap_stream(states.buffer_unordered(AT_ONCE))
+                    .map(|taken: Option<Taken>, this: &mut Self, ctx| this.inherit(taken, ctx))
+                    .finish();
+                // Also where there were no calls: there may be jobs.
+                ctx.spawn(each.map(|(), this: &mut Self, ctx| this.forsaken(Vec::new(), ctx)));
+            }));
         }
     }
 
     /// Goes on with calls that others have left behind.
-    fn inherit(&mut self, taken: Vec<Taken>, ctx: &Context<Self>) {
+    fn inherit(&mut self, taken: impl IntoIterator<Item = Taken>, ctx: &Context<Self>) {
         let mut forsaken = Vec::new();
         for taken in taken {
             let sid = taken.call.facts.sid.clone();
@@ -187,7 +204,6 @@ impl Registry {
                 forsaken.push(sid);
             }
         }
-        // Also where there were no calls: there may be jobs.
         self.forsaken(forsaken, ctx);
     }
 
@@ -225,11 +241,11 @@ impl Registry {
         let finder = self.finder(ctx);
         let taking = async move {
             match finder.db.take_over(sid, epoch).await {
-                Ok(Some(call)) => vec![finder.inherited(call).await],
-                Ok(None) => Vec::new(),
+                Ok(Some(call)) => finder.inherited(call).await,
+                Ok(None) => None,
                 Err(error) => {
                     tracing::warn!(code = error.code(), "a call that nobody has not taken over");
-                    Vec::new()
+                    None
                 }
             }
         };
@@ -296,7 +312,8 @@ impl Registry {
 
     /// Has calls that were claimed before `then` let go of their streams, if somebody is there who goes on with them.
     fn let_go(&mut self, then: UnixMillis, within: Duration) {
-        if !self.company().any(|peer| !peer.draining) {
+        // What was last heard of the others may be long ago; then nobody could be asked, either, where our calls are.
+        if !self.company().any(|peer| !peer.draining) || !self.can_be_found() {
             return;
         }
         for sid in self.roster.let_go_all(then) {

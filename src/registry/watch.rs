@@ -68,6 +68,11 @@ impl Watch {
             && self.beaten.is_some_and(|last| now.saturating_sub(last) <= self.latest())
     }
 
+    /// Whether the last heartbeat that stands is no older than a lease.
+    pub fn is_heard(&self, now: u64) -> bool {
+        self.beaten.is_some_and(|last| now.saturating_sub(last) <= self.rhythm.lease)
+    }
+
     /// Whether our calls may be another's.
     pub fn is_doubtful(&self) -> bool {
         self.doubtful
@@ -102,6 +107,7 @@ mod tests {
         watch.beaten(7_000);
         assert!(watch.is_steady(7_000));
         assert!(!watch.is_steady(12_000), "its last heartbeat is too long ago");
+        assert!(watch.is_heard(13_000) && !watch.is_heard(13_001));
     }
 
     #[test]

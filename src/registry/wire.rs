@@ -157,6 +157,8 @@ pub struct Listed {
 impl From<LiveCall> for Listed {
     fn from(call: LiveCall) -> Self {
         let LiveCall { facts, since, state, muted, customer } = call;
+        // Notes may be long, and who wants them asks for the customer.
+        let customer = customer.map(|customer| Customer { notes: None, ..customer });
         Self { facts, since, state: state.to_owned(), muted, customer }
     }
 }

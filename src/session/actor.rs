@@ -13,6 +13,7 @@ use crate::call::playback::Outgoing;
 use crate::domain::call::CallKind;
 use crate::domain::ids::{AdmissionId, StreamSid};
 use crate::observe::clock::unix_now;
+use crate::observe::metrics::Alive;
 use crate::registry::messages::{CallDied, CallStarted, ClaimStream};
 use crate::registry::roster::Claimed;
 use crate::registry::token::Claims;
@@ -91,6 +92,7 @@ pub struct StreamSession {
     early_digits: Vec<char>,
     /// A claim whose answer has not come: should the session end before, it may have been granted.
     claiming: Option<CallDied>,
+    _alive: Alive,
 }
 
 impl StreamSession {
@@ -118,6 +120,7 @@ impl StreamSession {
             early: Vec::new(),
             early_digits: Vec::new(),
             claiming: None,
+            _alive: Alive::new("session"),
         }
     }
 

@@ -26,12 +26,7 @@ pub struct Frames {
 impl Frames {
     /// Reads frames from the body of an upgraded request.
     pub fn new(payload: Payload) -> Self {
-        Self {
-            payload,
-            buffer: BytesMut::with_capacity(1024),
-            codec: Codec::new().max_size(MAX_FRAME),
-            ended: false,
-        }
+        Self { payload, buffer: BytesMut::new(), codec: Codec::new().max_size(MAX_FRAME), ended: false }
     }
 }
 
@@ -53,7 +48,13 @@ impl Stream for Frames {
                 }
             }
             match Pin::new(&mut this.payload).poll_next(cx) {
-                Poll::Ready(Some(Ok(bytes))) => this.buffer.extend_from_slice(&bytes),
+                Poll::Ready(Some(Ok(bytes))) => {
+                    if this.buffer.is_empty() {
+                        // Sized anew by what comes, so that a stream keeps no room for the most that ever came.
+                        this.buffer = BytesMut::with_capacity(bytes.len());
+                    }
+                    this.buffer.extend_from_slice(&bytes);
+                }
                 Poll::Ready(Some(Err(_)) | None) => {
                     this.ended = true;
                     return Poll::Ready(None);

@@ -26,8 +26,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// The scripts that come with the program, by name: the demonstration's and the load test's.
-pub const EMBEDDED: &[(&str, &str)] =
-    &[("booking", include_str!("scripts/booking.toml")), ("load", include_str!("scripts/load.toml"))];
+pub const EMBEDDED: &[(&str, &str)] = &[
+    ("booking", include_str!("scripts/booking.toml")),
+    ("load", include_str!("scripts/load.toml")),
+    ("soak", include_str!("scripts/soak.toml")),
+];
 
 /// Milliseconds that a wait may last unless the step says otherwise.
 pub const WITHIN_MS: u64 = 15_000;

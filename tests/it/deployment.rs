@@ -133,7 +133,7 @@ fn all_agree_on_the_ports() {
     assert_eq!(compose["x-frontdesk"]["environment"]["METRICS_ADDR"], metrics.as_str());
     let balancer = text("haproxy/haproxy.cfg");
     let servers: Vec<&str> = balancer.lines().filter(|line| line.trim().starts_with("server ")).collect();
-    assert_eq!(servers.len(), 8);
+    assert_eq!(servers.len(), 12);
     for server in &servers {
         let name = server.split_whitespace().nth(2).unwrap();
         let (host, to) = name.split_once(':').unwrap();
@@ -217,6 +217,18 @@ fn nobody_is_killed_while_calls_are_waited_for() {
     let balancer = text("haproxy/haproxy.cfg");
     assert!(balancer.contains("timeout tunnel 5h\n"), "longer than Twilio's longest call, 4 h");
     assert!(!balancer.contains("shutdown-sessions"), "a replica that drains keeps its streams");
+    // A replica that hangs is given up while Twilio still waits for an answer (15 s).
+    for backend in ["webhooks", "webhooks_alive"] {
+        let (_, after) = balancer.split_once(&format!("\nbackend {backend}\n")).unwrap();
+        let section = after.split("\n\n").next().unwrap();
+        assert!(section.contains("timeout server 4s") && section.contains("response-timeout"), "{section}");
+    }
+    let webhooks = kubernetes.iter().find(|one| one["metadata"]["name"] == "frontdesk-webhooks").unwrap();
+    let annotations = &webhooks["metadata"]["annotations"];
+    assert_eq!(annotations["nginx.ingress.kubernetes.io/proxy-read-timeout"], "4");
+    // Who is about to end says so for long enough: two checks at the slower pace, and a moment.
+    let notice = frontdesk::config::server::ServerConfig::default().notice_ms;
+    assert!(balancer.contains("inter 1s fastinter 500ms fall 2") && notice >= 2_000, "{notice}");
 }
 
 #[test]

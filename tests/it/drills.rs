@@ -52,3 +52,33 @@ async fn the_judge_passes_calls_that_nothing_happens_to_and_sees_those_that_are_
     assert_eq!((killed.passed(), killed.lost), (false, CALLS), "{killed}");
     drill.fleet.stop().await;
 }
+
+/// Plays these one after the other; every call of each has to be well.
+async fn all_pass(scenarios: &[Scenario]) {
+    let Some(mut drill) = Drill::of(3).await else { return };
+    for scenario in scenarios {
+        let outcome = drill.runs(*scenario).await;
+        assert!(outcome.passed(), "{outcome}");
+    }
+    drill.fleet.stop().await;
+}
+
+#[actix::test]
+async fn a_rolling_restart_of_three_replicas_loses_no_call_and_doubles_no_answer() {
+    all_pass(&[Scenario::Rolling, Scenario::Upgrade]).await;
+}
+
+#[actix::test]
+async fn calls_of_a_replica_that_is_killed_or_frozen_go_on_at_another_and_what_it_writes_later_is_refused() {
+    all_pass(&[Scenario::Kill, Scenario::Freeze]).await;
+}
+
+#[actix::test]
+async fn calls_go_on_while_redis_or_postgresql_cannot_be_reached() {
+    all_pass(&[Scenario::RedisCut, Scenario::PostgresCut]).await;
+}
+
+#[actix::test]
+async fn two_callers_on_two_replicas_who_want_one_slot_have_one_appointment() {
+    all_pass(&[Scenario::Race]).await;
+}

@@ -8,7 +8,7 @@ use super::messages::{
 };
 use crate::domain::ids::{Generation, ReplyId};
 use crate::domain::time::CallTime;
-use crate::observe::metrics::{self, Service};
+use crate::observe::metrics::{self, Alive, Service};
 use crate::provider::llm::{ChatDelta, ChatModel, ChatRequest};
 use actix::fut::{wrap_future, wrap_stream};
 use actix::{
@@ -102,6 +102,7 @@ pub struct DialogueActor {
     timers: HashMap<TimerId, SpawnHandle>,
     /// Events that effects brought about at once, handled after the effects before them.
     pending: VecDeque<Event>,
+    _alive: Alive,
 }
 
 struct InFlight {
@@ -124,7 +125,8 @@ impl InFlight {
 impl DialogueActor {
     /// A mind that waits for its first turn.
     pub fn new(parts: Parts) -> Self {
-        Self { parts, request: None, timers: HashMap::new(), pending: VecDeque::new() }
+        let (timers, pending) = (HashMap::new(), VecDeque::new());
+        Self { parts, request: None, timers, pending, _alive: Alive::new("dialogue") }
     }
 
     fn step(&mut self, event: Event, ctx: &mut Context<Self>) {

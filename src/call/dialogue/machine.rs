@@ -10,20 +10,21 @@ pub use vocabulary::{Effect, Event, Model, Settings, TimerId};
 
 use super::messages::{Fate, Then, Thought};
 use crate::dialogue::history::{History, Limits};
+use crate::dialogue::phrases;
 use crate::dialogue::prompt::{self, PromptContext};
 use crate::dialogue::sentences::Splitter;
 use crate::dialogue::tool_loop::{self, ToolLoop};
 use crate::dialogue::tools::ToolRequest;
-use crate::dialogue::{phrases, schema};
 use crate::domain::audit::AuditEvent;
 use crate::domain::call::Outcome;
 use crate::domain::ids::ReplyId;
 use crate::domain::time::CallTime;
 use crate::domain::turn::ResumeState;
-use crate::provider::llm::{ChatRequest, FinishReason, ToolCall, ToolChoice, ToolSpec, Usage};
+use crate::provider::llm::{ChatRequest, FinishReason, ToolCall, ToolChoice, Usage};
 use crate::provider::{ProviderError, ProviderErrorKind};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Silence of the model after which a piece that ends like a sentence is spoken.
@@ -41,7 +42,6 @@ pub struct DialogueMachine {
     settings: Settings,
     context: PromptContext,
     local_time: String,
-    specs: Vec<ToolSpec>,
     history: History,
     tools: ToolLoop,
     facts: Vec<String>,
@@ -108,12 +108,10 @@ impl DialogueMachine {
     /// The mind of a call that begins, or is taken up again from `resume`.
     pub fn new(settings: Settings, context: PromptContext, resume: &ResumeState) -> Self {
         let limits = Limits { turns: settings.history_turns.max(1), tokens: settings.history_tokens };
-        let specs = schema::specs(&context.profile);
         Self {
             settings,
             context,
             local_time: String::new(),
-            specs,
             history: History::resume(limits, resume),
             tools: ToolLoop::new(settings.tool_rounds),
             facts: resume.facts.iter().rev().take(FACTS).rev().cloned().collect(),
@@ -230,7 +228,7 @@ impl DialogueMachine {
         self.last_req = self.last_req.wrapping_add(1);
         let request = ChatRequest {
             messages: self.history.messages(&system),
-            tools: self.specs.clone(),
+            tools: Arc::clone(&self.context.tools),
             tool_choice: if note.is_some() { ToolChoice::None } else { ToolChoice::Auto },
         };
         fx.push(Effect::Request { req: self.last_req, model, request });

@@ -7,6 +7,7 @@ use super::machine::{EarMachine, EarSettings, Effect, Event, TimerId};
 use super::messages::{CallerAudio, Finalize, Finish, Heard, InjectPanic, SttEvent};
 use crate::domain::ids::Generation;
 use crate::domain::time::CallTime;
+use crate::observe::metrics::Alive;
 use crate::provider::measured::lost;
 use crate::provider::stt::{SttMessage, SttReceiver, SttSender, SttVendor};
 use crate::provider::{ProviderError, ProviderErrorKind};
@@ -35,6 +36,7 @@ const OUTBOX: usize = 256;
 pub struct SttActor {
     ear: Option<Ear>,
     wishes: Rc<Wishes>,
+    _alive: Alive,
 }
 
 /// What others asked of the ear and it has not done yet.
@@ -71,7 +73,7 @@ impl SttActor {
             receiver: None,
             voiced: false,
         };
-        Self { ear: Some(ear), wishes }
+        Self { ear: Some(ear), wishes, _alive: Alive::new("stt") }
     }
 }
 

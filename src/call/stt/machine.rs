@@ -34,6 +34,8 @@ const LATE: Duration = Duration::from_millis(1_500);
 const WAITING: Duration = Duration::from_secs(1);
 /// A connection that has less to catch up with is not behind, bytes.
 const BEHIND: u64 = 500 * BYTES_PER_MS;
+/// Silence that is kept for a reconnect, bytes: longer than a recogniser takes to tell of a first word.
+const SILENCE_KEPT: u64 = 1_000 * BYTES_PER_MS;
 /// The detector of voice lets a word end later than the recogniser does, bytes.
 const WORD_EDGE: u64 = 200 * BYTES_PER_MS;
 
@@ -193,6 +195,21 @@ impl EarMachine {
         }
         self.audio.limit(self.settings.keep);
         self.pump(now, out);
+        self.let_go_of_silence();
+    }
+
+    /// In a long silence nothing is sent again but the last moment, in which a word may have begun that nobody has told us
+    /// of yet. The rest a recogniser has heard, and made no word of; and thousands of calls are silent at once.
+    fn let_go_of_silence(&mut self) {
+        let State::Open(link) = &self.state else { return };
+        if self.voice || self.voice_end > self.settled || self.assembler.is_open() {
+            return;
+        }
+        let until = link.next.min(self.covered).min(self.audio.end().saturating_sub(SILENCE_KEPT));
+        if until > self.settled {
+            self.settled = until;
+            self.audio.release(until);
+        }
     }
 
     /// Sends what waits, as far as it may be sent now.

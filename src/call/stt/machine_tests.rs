@@ -267,6 +267,43 @@ fn a_new_connection_is_ready_at_once_only_if_no_voice_waits_for_it() {
 }
 
 #[test]
+fn of_a_long_silence_a_moment_is_kept_for_a_reconnect_and_of_words_everything() {
+    let guess = |text: &str, until: f64| {
+        Event::Message(SttMessage::Results {
+            start: 0.0,
+            duration: until,
+            is_final: false,
+            speech_final: false,
+            from_finalize: false,
+            transcript: text.into(),
+            words: Vec::new(),
+        })
+    };
+    for (voice, guessed, until, kept_ms) in [
+        (false, "", 1.5, 1_000),
+        // Of the rest nobody has told us anything: the connection may hang.
+        (false, "", 0.4, 1_600),
+        (true, "", 1.5, 2_000),
+        (false, "well", 1.5, 2_000),
+    ] {
+        let mut rig = Rig::open();
+        rig.on(Event::Voice(voice));
+        rig.speak(1_500);
+        rig.on(guess(guessed, until));
+        rig.speak(500);
+        assert_eq!(rig.machine.unsettled() / 8, kept_ms, "voice {voice}, guessed {guessed:?}");
+        rig.on(closed());
+        rig.pass(600);
+        rig.take();
+        rig.on(Event::Connected);
+        rig.pass(1_900);
+        let told = codes(&rig.out);
+        assert_eq!(rig.sent() as u64 / 8, kept_ms, "it is sent again");
+        assert!(!told.contains(&"stt.audio_dropped".to_owned()), "nothing is told as lost: {told:?}");
+    }
+}
+
+#[test]
 fn a_cough_before_a_cut_does_not_make_a_silent_call_deaf() {
     let mut rig = Rig::open();
     rig.on(Event::Voice(true));

@@ -179,6 +179,11 @@ impl Assembler {
         }
     }
 
+    /// Whether there are words that are not given out yet.
+    pub fn is_open(&self) -> bool {
+        !self.finals.is_empty() || self.interim.is_some() || self.orphan.is_some()
+    }
+
     /// Does what is due by `now`.
     pub fn timer(&mut self, now: CallTime, out: &mut Vec<Step>) {
         if self.hard_stop.is_some_and(|at| at <= now) {

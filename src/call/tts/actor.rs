@@ -5,6 +5,7 @@ use super::machine::VoiceMachine;
 use super::messages::{InjectPanic, Speak, StopReply, TtsEvent, VoiceOut};
 use super::voices::{Lease, Voices};
 use crate::domain::ids::Generation;
+use crate::observe::metrics::Alive;
 use crate::provider::tts::SpeechStream;
 use crate::provider::{ProviderError, ProviderErrorKind};
 use actix::{Actor, AsyncContext, Context, Handler, Recipient, SpawnHandle, StreamHandler, WrapFuture};
@@ -49,6 +50,7 @@ pub struct TtsActor {
     parent: Recipient<TtsEvent>,
     machine: VoiceMachine,
     tasks: HashMap<JobId, Task>,
+    _alive: Alive,
 }
 
 impl TtsActor {
@@ -61,7 +63,8 @@ impl TtsActor {
         parent: Recipient<TtsEvent>,
     ) -> Self {
         let machine = VoiceMachine::new(voices.len());
-        Self { generation, voices, out, parent, machine, tasks: HashMap::new() }
+        let (tasks, alive) = (HashMap::new(), Alive::new("tts"));
+        Self { generation, voices, out, parent, machine, tasks, _alive: alive }
     }
 
     fn drive(&mut self, event: Event, ctx: &mut Context<Self>) {
@@ -105,7 +108,7 @@ impl TtsActor {
                 return (!self.out.begin_sentence(reply, sentence, &text)).then_some(Event::Stop(reply));
             }
             Effect::Play { reply, sentence, audio } => {
-                return (!self.out.audio(reply, sentence, &audio)).then_some(Event::Stop(reply));
+                return (!self.out.audio(reply, sentence, audio)).then_some(Event::Stop(reply));
             }
             Effect::End { reply, sentence } => self.out.end_sentence(reply, sentence),
             Effect::Retract { reply, sentence } => {

@@ -3,6 +3,7 @@
 use crate::domain::audit::AuditEvent;
 use crate::domain::ids::{Generation, ReplyId};
 use actix::Message;
+use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 
 /// Speaks one sentence. Sentences are spoken in the order in which they come.
@@ -74,7 +75,7 @@ pub trait VoiceOut {
     /// Announces a sentence before its audio. `false` if the reply was stopped in the meantime.
     fn begin_sentence(&self, reply: ReplyId, sentence: u32, text: &str) -> bool;
     /// Adds audio (mu-law, 8 kHz, any length). `false` if the reply was stopped: nothing was taken.
-    fn audio(&self, reply: ReplyId, sentence: u32, audio: &[u8]) -> bool;
+    fn audio(&self, reply: ReplyId, sentence: u32, audio: Bytes) -> bool;
     /// The sentence is complete: its last frame is padded and its mark set.
     fn end_sentence(&self, reply: ReplyId, sentence: u32);
     /// Takes back what of this sentence has not been sent yet; tells how many ms of it have been, since it was announced

@@ -7,6 +7,7 @@ use crate::call::machine::{Child, Event as CallEvent};
 use crate::config::call::CallConfig;
 use crate::config::llm::{HostConfig, LlmConfig};
 use crate::dialogue::prompt::{CallerFacts, PromptContext};
+use crate::dialogue::schema;
 use crate::dialogue::tools::ToolRequest;
 use crate::domain::call::Outcome;
 use crate::domain::ids::ReplyId;
@@ -41,6 +42,7 @@ impl World {
         let llm = LlmConfig { fallback: has_fallback.then(HostConfig::default), ..LlmConfig::default() };
         let context = PromptContext {
             profile: Arc::clone(&self.profile),
+            tools: schema::specs(&self.profile),
             caller: CallerFacts::default(),
             outbound: None,
             resumed: state.is_some(),

@@ -135,7 +135,7 @@ impl World {
                 return (!playback.begin_sentence(reply, sentence, &text)).then_some(Event::Stop(reply));
             }
             Effect::Play { reply, sentence, audio } => {
-                let taken = playback.audio(reply, sentence, &audio);
+                let taken = playback.audio(reply, sentence, audio);
                 self.wake(owner);
                 return (!taken).then_some(Event::Stop(reply));
             }

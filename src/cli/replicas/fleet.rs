@@ -8,7 +8,7 @@ use super::talk::{self, Item};
 use crate::cli::simulate::Scratch;
 use crate::cli::stack;
 use crate::config::database::DatabaseConfig;
-use crate::config::profile::BARBERSHOP;
+use crate::config::profile::{self, BARBERSHOP};
 use crate::db::{Database, DbHandle};
 use crate::domain::ids::{CallSid, ReplicaId};
 use crate::sim::caller::CallConfig;
@@ -75,6 +75,8 @@ pub struct Deed {
     pub until: Instant,
     /// Whether connections stayed as they were.
     pub silent: bool,
+    /// Whether the replica could not say goodbye.
+    pub abrupt: bool,
     /// How long a caller may be alone because of it.
     pub allowed: Duration,
 }
@@ -95,7 +97,7 @@ impl Fleet {
     pub async fn start(config: &FleetConfig) -> anyhow::Result<Self> {
         let folder = Scratch::new()?;
         let mut settings = VendorsConfig::default();
-        settings.openai.brain = BrainMode::Script(talk::brain());
+        settings.openai.brain = BrainMode::Script(talk::brain(today()?));
         settings.keep_seen = 4_096;
         let vendors = Vendors::start(stack::knowing_the_account(settings), None)
             .context("the simulated vendors do not start")?;
@@ -168,6 +170,7 @@ impl Fleet {
     /// Starts what does not run, and waits until all are ready.
     pub async fn mend(&mut self) -> anyhow::Result<()> {
         self.vendors.faults.clear();
+        self.vendors.faults.clear_violations();
         for replica in &mut self.replicas {
             replica.set_database(super::cable::Way::Open);
             replica.set_redis(super::cable::Way::Open);
@@ -233,6 +236,7 @@ impl Fleet {
                     from_ms: since(deed.from),
                     until_ms: since(deed.until),
                     silent: deed.silent,
+                    abrupt: deed.abrupt,
                     allowed_ms: deed.allowed.as_secs_f64() * 1_000.0,
                 })
                 .collect();
@@ -279,6 +283,12 @@ impl Fleet {
             }
         }
     }
+}
+
+/// Today at the business of the drills.
+fn today() -> anyhow::Result<jiff::civil::Date> {
+    let profile = profile::parse(BARBERSHOP).map_err(|_| anyhow::anyhow!("the built-in business"))?;
+    Ok(jiff::Timestamp::now().in_tz(&profile.timezone).context("the business's time zone")?.date())
 }
 
 /// The settings of all replicas.

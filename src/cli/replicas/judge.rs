@@ -21,9 +21,15 @@ pub struct Disturbance {
     pub until_ms: f64,
     /// Whether its connections stayed as they were: the caller is then alone from its beginning on.
     pub silent: bool,
+    /// Whether the replica could not say goodbye: what was heard in the last moment it cannot have written down.
+    pub abrupt: bool,
     /// How long a caller may be alone because of it; 0 if nobody may notice it.
     pub allowed_ms: f64,
 }
+
+/// What was played in so long a time before a replica died or froze may be said again, ms: Twilio plays 400 ms ahead of
+/// what we know, and a mark that comes back has to be written down.
+const UNKNOWN_MS: f64 = 1_000.0;
 
 /// What the database holds of a call.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,6 +62,8 @@ pub struct Verdict {
     pub lost: Option<String>,
     /// What was answered or written more often than it was asked.
     pub doubled: Vec<String>,
+    /// What was said again because nobody could know that it was heard.
+    pub repeated: usize,
     /// What was asked and not answered, or not written.
     pub missing: Vec<String>,
     /// Times alone that were due to a disturbance.
@@ -90,7 +98,7 @@ pub fn judge(
     disturbances: &[Disturbance],
 ) -> Verdict {
     let mut verdict = Verdict { lost: loss(report, recorded), ..Verdict::default() };
-    answers(report, items, &mut verdict);
+    answers(report, items, disturbances, &mut verdict);
     transcript(report, items, recorded, &mut verdict);
     let mut left: Vec<Option<&Disturbance>> = disturbances.iter().map(Some).collect();
     for gap in gaps(report, items, disturbances) {
@@ -98,8 +106,12 @@ pub fn judge(
         match due.and_then(Option::take) {
             Some(cause) if gap.ms <= cause.allowed_ms => {}
             Some(cause) => verdict.wrong.push(format!(
-                "alone for {:.0} ms, not {:.0}, between {} and {}",
-                gap.ms, cause.allowed_ms, gap.from, gap.to
+                "alone for {:.0} ms, not {:.0}, at {:.1} s, between {} and {}",
+                gap.ms,
+                cause.allowed_ms,
+                gap.broke_ms / 1_000.0,
+                gap.from,
+                gap.to
             )),
             None => verdict.wrong.push(format!(
                 "alone for {:.0} ms at {:.1} s, between {} and {}, for no reason",
@@ -117,6 +129,9 @@ pub fn judge(
     // That a stream could not be opened is a gap, or the call's loss; it is no rule broken.
     let broken = report.violations.first.iter().filter(|what| !what.starts_with("319"));
     verdict.wrong.extend(broken.cloned());
+    if verdict.lost.is_none() {
+        verdict.wrong.extend(report.failures.iter().cloned());
+    }
     verdict
 }
 
@@ -148,17 +163,32 @@ fn holds(text: &str, word: &str) -> bool {
 }
 
 /// What the caller's ear says.
-fn answers(report: &CallReport, items: &[Item], verdict: &mut Verdict) {
+fn answers(report: &CallReport, items: &[Item], disturbances: &[Disturbance], verdict: &mut Verdict) {
     for item in items {
         let asked = asked(report, item);
-        let heard = report.heard.iter().filter(|heard| holds(&heard.word, &item.answered_by)).count();
-        match (asked, heard) {
+        let heard: Vec<f64> = report
+            .heard
+            .iter()
+            .filter(|heard| holds(&heard.word, &item.answered_by))
+            .map(|heard| heard.at_ms)
+            .collect();
+        match (asked, heard.len()) {
             (0, 0) | (1.., 1) => {}
             (1.., 0) => verdict.missing.push(format!("no answer about {}", item.asked_by)),
+            (1.., 2) if heard.first().is_some_and(|at| was_unknown(*at, disturbances)) => {
+                verdict.repeated += 1
+            }
             (0, _) => verdict.doubled.push(format!("an answer that nobody asked for, {}", item.answered_by)),
             (_, times) => verdict.doubled.push(format!("{times} answers about {}", item.asked_by)),
         }
     }
+}
+
+/// Whether what was heard then cannot have been known to have been heard.
+fn was_unknown(at_ms: f64, disturbances: &[Disturbance]) -> bool {
+    disturbances
+        .iter()
+        .any(|d| d.abrupt && (d.from_ms - UNKNOWN_MS..=d.from_ms + UNKNOWN_MS).contains(&at_ms))
 }
 
 /// What the database says.
@@ -224,10 +254,13 @@ fn gaps(report: &CallReport, items: &[Item], disturbances: &[Disturbance]) -> Ve
     between.collect()
 }
 
-/// Whether the caller was waiting for an answer, or asking, at that moment.
+/// Whether the caller was waiting for an answer at that moment.
 fn owed(report: &CallReport, items: &[Item], at_ms: f64) -> bool {
     let before = report.turns.iter().rfind(|turn| turn.kind == TurnKind::Spoken && turn.from_ms < at_ms);
-    let Some(turn) = before else { return false };
+    // Who still speaks speaks on, over the next stream.
+    let Some(turn) = before.filter(|turn| turn.until_ms.is_some_and(|until| until <= at_ms)) else {
+        return false;
+    };
     let Some(item) = items.iter().find(|item| item.question == turn.said) else { return false };
     !report.heard.iter().any(|heard| {
         heard.at_ms >= turn.from_ms && heard.at_ms <= at_ms && holds(&heard.word, &item.answered_by)

@@ -80,6 +80,7 @@ fn killed(replica: &str, from_ms: f64) -> Disturbance {
         from_ms,
         until_ms: from_ms + 1_000.0,
         silent: false,
+        abrupt: true,
         allowed_ms: 5_000.0,
     }
 }
@@ -109,6 +110,23 @@ fn an_answer_that_comes_twice_or_not_at_all_is_seen() {
     let verdict = judge(&report, &items, &recorded, &[]);
     assert_eq!(verdict.doubled, [format!("2 answers about {}", items[0].asked_by)]);
     assert_eq!(verdict.missing, [format!("no answer about {}", items[1].asked_by)]);
+}
+
+#[test]
+fn what_was_heard_in_the_last_moment_before_a_replica_died_may_be_said_again() {
+    let items = talk::items(3);
+    // The first answer is heard at 13 s.
+    for (died_at, abrupt, may) in
+        [(13_200.0, true, true), (14_500.0, true, false), (11_500.0, true, false), (13_200.0, false, false)]
+    {
+        let streams = vec![stream("a", 100.0, died_at), stream("b", died_at + 50.0, 60_000.0)];
+        let (mut report, recorded) = call(&items, streams);
+        let again = report.heard[0].clone();
+        report.heard.insert(1, Heard { at_ms: died_at + 2_000.0, ..again });
+        let deed = Disturbance { abrupt, ..killed("a", died_at) };
+        let verdict = judge(&report, &items, &recorded, &[deed]);
+        assert_eq!((verdict.is_well(), verdict.repeated), (may, usize::from(may)), "{died_at} {verdict:?}");
+    }
 }
 
 #[test]

@@ -267,7 +267,7 @@ frontend calls
     bind 127.0.0.1:{PORT}
     default_backend replicas
 backend replicas
-    balance roundrobin
+    balance leastconn
     option httpchk GET /api/ready
     http-check expect status 200
     http-response set-header x-served-by %s

@@ -3,6 +3,8 @@
 
 use crate::sim::script::{Act, EndKind, Person, Script, Step, WaitFor};
 use crate::sim::vendors::brain::{Rule, Script as Brain, ScriptedCall};
+use jiff::SignedDuration;
+use jiff::civil::Date;
 use serde_json::{Value, json};
 
 const CONSONANTS: [&str; 10] = ["b", "d", "f", "k", "l", "m", "n", "p", "s", "t"];
@@ -10,7 +12,7 @@ const VOWELS: [&str; 5] = ["a", "e", "i", "o", "u"];
 /// Questions the model knows an answer to.
 const QUESTIONS: usize = 300;
 /// Races for a slot it knows.
-const RACES: usize = 60;
+const RACES: usize = 50;
 /// Longest a caller waits for anything, ms.
 const WITHIN_MS: u64 = 30_000;
 /// Longest a call lasts, ms.
@@ -61,19 +63,14 @@ pub fn race_words(race: usize) -> String {
     format!("Please book me the chair {}", word("vo", race))
 }
 
-/// Who serves in a race, and at which time of day: no two races are about the same.
-pub fn race_slot(race: usize) -> (&'static str, String) {
-    const STAFF: [&str; 3] = ["Marcus", "Elena", "Theo"];
-    let staff = STAFF.get(race % STAFF.len()).copied().unwrap_or_default();
-    let minute = 9 * 60 + race / STAFF.len() * 30;
-    let (hour, minute) = (minute / 60, minute % 60);
-    let half = if hour < 12 { "AM" } else { "PM" };
-    let hour = if hour > 12 { hour - 12 } else { hour };
-    (staff, format!("{hour}:{minute:02} {half}"))
+/// The day of a race: each has one of its own, for who loses one is offered, and so holds, other times of its day.
+pub fn race_day(today: Date, race: usize) -> Date {
+    let after = i64::try_from(race).unwrap_or_default().saturating_add(1);
+    today.saturating_add(SignedDuration::from_hours(24_i64.saturating_mul(after)))
 }
 
-/// The model: each question has its answer, and for what else is said it is the usual receptionist.
-pub fn brain() -> Brain {
+/// The model, on a day: each question has its answer, and for what else is said it is the usual receptionist.
+pub fn brain(today: Date) -> Brain {
     let say = |when: &str, say: String| Rule {
         when_contains: when.to_owned(),
         say,
@@ -98,12 +95,16 @@ pub fn brain() -> Brain {
     let mut goodbye = call("goodbye", "end_call", json!({}));
     goodbye.say = "Goodbye.".to_owned();
     rules.push(goodbye);
-    let anyone = json!({ "service": "Classic Haircut", "date": "tomorrow", "time": "7:00 PM" });
+    let anyone = json!({ "service": "Classic Haircut", "date": "tomorrow", "time": "7:00 PM", "customer_name": "Ada Jones" });
     rules.push(call(BOOKING, "book_appointment", anyone));
     for race in 0..RACES {
-        let (staff, time) = race_slot(race);
-        let wanted =
-            json!({ "service": "Classic Haircut", "date": "tomorrow", "time": time, "staff": staff });
+        let wanted = json!({
+            "service": "Classic Haircut",
+            "date": race_day(today, race).to_string(),
+            "time": "9:00 AM",
+            "staff": "Marcus",
+            "customer_name": "Ada Jones",
+        });
         rules.push(call(&word("vo", race), "book_appointment", wanted));
     }
     Brain { rules, otherwise: None }
@@ -217,19 +218,19 @@ mod tests {
         words.extend((0..RACES).map(|race| word("vo", race)));
         words.extend([BOOKING.to_owned(), MESSAGE.to_owned(), "goodbye".to_owned()]);
         assert_eq!(words.iter().collect::<HashSet<_>>().len(), words.len());
-        for rule in brain().rules {
+        for rule in brain(jiff::civil::date(2026, 12, 30)).rules {
             let others = words.iter().filter(|word| rule.when_contains.contains(word.as_str())).count();
             assert_eq!(others, 1, "{}", rule.when_contains);
         }
     }
 
     #[test]
-    fn every_race_is_about_a_slot_of_its_own_within_opening_hours() {
-        let slots: HashSet<(&str, String)> = (0..RACES).map(race_slot).collect();
-        assert_eq!(slots.len(), RACES);
-        assert_eq!(race_slot(0), ("Marcus", "9:00 AM".to_owned()));
-        assert_eq!(race_slot(20), ("Theo", "12:00 PM".to_owned()));
-        assert_eq!(race_slot(RACES - 1), ("Theo", "6:30 PM".to_owned()));
+    fn every_race_has_a_day_of_its_own_that_can_be_booked() {
+        let today = jiff::civil::date(2026, 12, 30);
+        assert_eq!(race_day(today, 0), jiff::civil::date(2026, 12, 31));
+        assert_eq!(race_day(today, 2), jiff::civil::date(2027, 1, 2));
+        // The barbershop's horizon.
+        assert!(race_day(today, RACES - 1) <= jiff::civil::date(2027, 2, 28));
     }
 
     #[test]

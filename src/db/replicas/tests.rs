@@ -315,9 +315,13 @@ async fn what_is_written_of_somebody_elses_call_is_refused_and_its_writer_hears_
             a.write(write).await.unwrap();
         }
         assert_eq!(b.messages(9).await.unwrap().len(), 1);
-        for write in [turn(2, 2), resume(2), onward(2), ended()] {
+        for write in [turn(2, 2), resume(2), onward(2), ended(), ended()] {
             b.write(write).await.unwrap();
         }
+        assert!(a.write(ended()).await.is_err());
+        let events = b.events(sid()).await.unwrap();
+        let codes: Vec<_> = events.iter().map(|stored| stored.event.code.as_str()).collect();
+        assert_eq!(codes, ["call.let_go", "call.ended"], "a call ends once");
         assert!(b.fenced().unwrap().try_recv().is_err(), "who has the call is refused nothing");
         close([a, b]).await;
     }

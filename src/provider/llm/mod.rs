@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::LocalBoxStream;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// A tool call the model made. `arguments` is kept exactly as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,8 +70,8 @@ pub enum ToolChoice {
 pub struct ChatRequest {
     /// The conversation, the system message first.
     pub messages: Vec<ChatMessage>,
-    /// The tools on offer; may be empty.
-    pub tools: Vec<ToolSpec>,
+    /// The tools on offer, the same for every call of a business; may be empty.
+    pub tools: Arc<[ToolSpec]>,
     /// Whether they may be called.
     pub tool_choice: ToolChoice,
 }

@@ -11,6 +11,7 @@ use super::phrase::Phrases;
 use super::player::{Do, LineState, Player};
 use super::report::{CallReport, DialReport, EndCause, Heard, StreamReport, Violations};
 use super::rest::{RestCall, Update};
+use super::stream::Speaking;
 use super::turns::{TurnKind, Turns};
 use super::twiml::{self, Action, Dial, Document, Stream, Verb};
 use super::webhook::{Params, Webhooks};
@@ -49,6 +50,8 @@ pub(super) struct Leg {
     pub(super) streams: Vec<StreamReport>,
     /// Streams that came up so far.
     pub(super) streams_up: usize,
+    /// What the caller is saying.
+    pub(super) speaking: Option<Speaking>,
     pub(super) hooks: Webhooks,
     pub(super) sid: String,
     pub(super) from: String,
@@ -83,6 +86,7 @@ impl Leg {
             violations: Violations::default(),
             streams: Vec::new(),
             streams_up: 0,
+            speaking: None,
             hooks,
             sid: config.sid.clone().unwrap_or_else(|| sid("CA")),
             from: script.from.clone().unwrap_or_else(|| config.from.clone()),
@@ -295,6 +299,11 @@ impl Leg {
     /// Lets time pass without a stream. The caller may hang up, and the REST API may interfere.
     async fn idle(&mut self, how_long: Duration, speaking: bool) -> Option<Flow> {
         let end = Instant::now() + how_long;
+        // What is said while nobody listens is not said.
+        if self.speaking.take().is_some() {
+            let now = self.now();
+            self.turns.said(now);
+        }
         loop {
             let now = self.now();
             if speaking {

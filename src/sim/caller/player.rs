@@ -334,6 +334,7 @@ impl Player {
             && broke
             && matches!(step.act, Some(Act::Say(_)))
             && !line.bot_speaking
+            && !line.speaking
             && now - quiet_since >= PATIENCE_MS
     }
 
@@ -386,5 +387,66 @@ impl Player {
         let within = step.within_ms;
         self.fail(&format!("{wanted:?} was not heard within {within} ms, but {:?}", heard.join(" ")));
         Checked::Settled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKS: &str =
+        "repeats = true\n[[step]]\nsay = \"what\"\nexpect_heard = [\"yes\"]\n[[step]]\nhang_up = true";
+
+    fn on_stream(streams: usize) -> LineState {
+        LineState { streaming: true, listening: true, streams, ..LineState::default() }
+    }
+
+    /// A caller who has asked at 1 s on the first stream, and waits.
+    fn asked() -> (Player, Turns) {
+        let (mut player, mut turns) = (Player::new(Arc::new(Script::parse(ASKS).unwrap())), Turns::default());
+        turns.opened(0.0);
+        let said = player.tick(0.0, on_stream(1), &mut turns);
+        assert_eq!(said, Some(Do::Say("what".to_owned())));
+        let speaking = LineState { speaking: true, ..on_stream(1) };
+        assert_eq!(player.tick(500.0, speaking, &mut turns), None);
+        turns.said(1_000.0);
+        assert_eq!(player.tick(1_000.0, on_stream(1), &mut turns), None);
+        (player, turns)
+    }
+
+    #[test]
+    fn what_a_broken_stream_has_swallowed_is_said_again_after_a_silence() {
+        let (mut player, mut turns) = asked();
+        // However long it takes: as long as the stream is there, nothing is said twice.
+        assert_eq!(player.tick(9_000.0, on_stream(1), &mut turns), None);
+        assert_eq!(player.tick(10_000.0, on_stream(2), &mut turns), None);
+        turns.played(11_000.0);
+        assert_eq!(player.tick(13_000.0, on_stream(2), &mut turns), None);
+        let again = player.tick(13_500.0, on_stream(2), &mut turns);
+        assert_eq!(again, Some(Do::Say("what".to_owned())));
+        assert_eq!(turns.into_turns().iter().filter(|turn| turn.said == "what").count(), 2);
+    }
+
+    #[test]
+    fn an_answer_that_comes_over_the_next_stream_needs_no_second_question() {
+        let (mut player, mut turns) = asked();
+        assert_eq!(player.tick(2_000.0, on_stream(2), &mut turns), None);
+        turns.received(160, 2_500.0);
+        turns.played(2_500.0);
+        turns.heard("Yes");
+        assert_eq!(player.tick(3_000.0, on_stream(2), &mut turns), None);
+        assert_eq!(player.tick(3_300.0, on_stream(2), &mut turns), Some(Do::HangUp));
+        assert!(player.finish(EndKind::Caller).is_empty());
+    }
+
+    #[test]
+    fn who_has_talked_enough_leaves_out_what_is_optional() {
+        let script = "[[step]]\nsay = \"one\"\noptional = true\n[[step]]\nsay = \"two\"";
+        for (enough, want) in [(false, "one"), (true, "two")] {
+            let mut player = Player::new(Arc::new(Script::parse(script).unwrap()));
+            let line = LineState { enough, ..on_stream(1) };
+            let said = player.tick(0.0, line, &mut Turns::default());
+            assert_eq!(said, Some(Do::Say(want.to_owned())));
+        }
     }
 }

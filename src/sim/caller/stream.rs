@@ -31,6 +31,8 @@ const SILENT_PAYLOAD: &str = concat!(
     "////////////////////////////////////////////////////////////////////////////////////////////////////////////",
     "/////////////////////////////////////////////////////////////////////////////////////////////////////////w=="
 );
+/// How long a frame lasts, in milliseconds.
+const FRAME_MS: f64 = 20.0;
 /// How long the bot counts as speaking after its last voiced frame, in milliseconds.
 const SPEAKING_MS: f64 = 200.0;
 
@@ -41,10 +43,21 @@ enum Left {
     Update(Update),
 }
 
-/// The caller's phrase on its way.
-struct Speaking {
+/// The caller's phrase on its way. Who speaks when a stream breaks hears nothing of it, and speaks on.
+pub(super) struct Speaking {
     phrase: Arc<Phrase>,
     next: usize,
+    /// When the frame before was due, in milliseconds since the call began.
+    at_ms: f64,
+}
+
+impl Speaking {
+    /// What was said while no stream was there is lost; false if that was the rest.
+    fn catch_up(&mut self, now: f64) -> bool {
+        let missed = ((now - self.at_ms) / FRAME_MS).max(0.0) as usize;
+        self.next = self.next.saturating_add(missed);
+        self.next <= self.phrase.last_voiced()
+    }
 }
 
 /// One open stream.
@@ -55,7 +68,6 @@ struct Session {
     playback: Playback,
     /// Voiced bytes that wait in the playback buffer, at least while there are any.
     voice_waits: bool,
-    speaking: Option<Speaking>,
     message: Vec<u8>,
     audio: Vec<u8>,
     reached: Vec<String>,
@@ -126,7 +138,6 @@ impl Leg {
             sid: stream_sid,
             playback: Playback::default(),
             voice_waits: false,
-            speaking: None,
             message: Vec::with_capacity(512),
             audio: Vec::with_capacity(1_024),
             reached: Vec::new(),
@@ -155,6 +166,11 @@ impl Leg {
         session.started_ms = self.now();
         session.report.up_ms = Some(session.started_ms);
         self.turns.opened(session.started_ms);
+        let now = session.started_ms;
+        if self.speaking.as_mut().is_some_and(|speaking| !speaking.catch_up(now)) {
+            self.speaking = None;
+            self.turns.said(now);
+        }
         self.streams_up += 1;
         if let Some(told) = &self.config.on_stream {
             let up = StreamUp { call_sid: self.sid.clone(), served_by: session.report.served_by.clone() };
@@ -220,7 +236,7 @@ impl Leg {
         self.play(session, now);
         let line = LineState {
             streaming: true,
-            speaking: session.speaking.is_some(),
+            speaking: self.speaking.is_some(),
             bot_speaking: session.voice_waits
                 || self.turns.last_voice_ms().is_some_and(|last| now - last < SPEAKING_MS),
             listening: self.ear.is_some(),
@@ -229,7 +245,8 @@ impl Leg {
         };
         match self.player.tick(now, line, &mut self.turns) {
             Some(Do::Say(text)) => {
-                session.speaking = self.phrases.get(&text).map(|phrase| Speaking { phrase, next: 0 });
+                self.speaking =
+                    self.phrases.get(&text).map(|phrase| Speaking { phrase, next: 0, at_ms: now });
             }
             Some(Do::Dtmf(key)) => {
                 let message = session.outbox.dtmf(key);
@@ -247,7 +264,8 @@ impl Leg {
     fn speak(&mut self, session: &mut Session, now: f64) {
         let mut payload = SILENT_PAYLOAD;
         let mut over = false;
-        if let Some(speaking) = &mut session.speaking {
+        if let Some(speaking) = &mut self.speaking {
+            speaking.at_ms = now;
             match speaking.phrase.frame(speaking.next) {
                 Some(frame) => {
                     payload = frame;
@@ -263,7 +281,7 @@ impl Leg {
             self.violations.add("31930 the server does not read: audio dropped");
         }
         if over {
-            session.speaking = None;
+            self.speaking = None;
             self.turns.said(now);
         }
     }
@@ -363,11 +381,6 @@ impl Leg {
         session.report.unplayed_ms = (session.playback.len() / BYTES_PER_MS) as u64;
         let sid = std::mem::take(&mut session.sid);
         self.streams.push(session.report);
-        if session.speaking.is_some() {
-            // The phrase was cut: what was said of it ends here.
-            let now = self.now();
-            self.turns.said(now);
-        }
         let mut socket = session.socket;
         match end {
             StreamEnd::Closed(_) => socket.answer_close().await,

@@ -4,6 +4,7 @@
 //! the callers say is rendered once; replies are told from silence without a recogniser, except on the few calls that
 //! listen.
 
+pub mod curve;
 pub mod process;
 pub mod report;
 pub mod stats;
@@ -97,6 +98,8 @@ pub struct LoadConfig {
     pub rate: Option<f64>,
     /// No call begins after this; those going on end by themselves.
     pub duration: Duration,
+    /// No more calls than this are begun.
+    pub total: Option<usize>,
     /// The server's process, to see what it uses.
     pub pid: Option<u32>,
     /// The vendors' times, taken off each turn.
@@ -122,6 +125,7 @@ impl LoadConfig {
             ramp: Duration::from_secs(5),
             rate: None,
             duration: Duration::from_secs(60),
+            total: None,
             pid: None,
             vendors: VendorTimes::default(),
             vendors_url: None,
@@ -145,8 +149,18 @@ struct Shared {
     config: LoadConfig,
     script: Arc<Script>,
     phrases: Arc<Phrases>,
+    begun: AtomicUsize,
     live: AtomicUsize,
     peak: AtomicUsize,
+}
+
+impl Shared {
+    /// Counts a call, if it may be begun.
+    fn may_begin(&self) -> bool {
+        let most = self.config.total.unwrap_or(usize::MAX);
+        let more = |begun: usize| (begun < most).then(|| begun.saturating_add(1));
+        self.begun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
 }
 
 /// Runs a load test and waits for its end: `simulate load`.
@@ -158,6 +172,7 @@ pub fn run_load(config: &LoadConfig) -> io::Result<LoadReport> {
         script: Arc::new(config.script.clone()),
         phrases: Arc::new(Phrases::render(&config.script, config.call.voice)),
         config: config.clone(),
+        begun: AtomicUsize::new(0),
         live: AtomicUsize::new(0),
         peak: AtomicUsize::new(0),
     });
@@ -240,7 +255,7 @@ async fn one_caller(
     let first = config.begin(caller);
     let steady_ms = config.begin(config.calls).as_secs_f64() * 1_000.0;
     sleep_until(began + first).await;
-    while began.elapsed() < config.duration {
+    while began.elapsed() < config.duration && shared.may_begin() {
         let at = began.elapsed();
         let live = shared.live.fetch_add(1, Ordering::Relaxed) + 1;
         shared.peak.fetch_max(live, Ordering::Relaxed);

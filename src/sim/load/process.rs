@@ -20,7 +20,19 @@ pub fn cpu_s(pid: u32) -> Option<f64> {
 /// Resident memory of a process in kB.
 #[must_use]
 pub fn rss_kb(pid: u32) -> Option<u64> {
-    rss_in(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+    number_in(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
+}
+
+/// Files and sockets that a process has open.
+#[must_use]
+pub fn open_files(pid: u32) -> Option<u64> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
+}
+
+/// Threads of a process.
+#[must_use]
+pub fn threads(pid: u32) -> Option<u64> {
+    number_in(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "Threads:")
 }
 
 fn cpu_in(stat: &str) -> Option<f64> {
@@ -32,8 +44,8 @@ fn cpu_in(stat: &str) -> Option<f64> {
     Some((user + system) / TICKS_PER_S)
 }
 
-fn rss_in(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn number_in(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -48,7 +60,7 @@ pub struct Watch {
 }
 
 /// What a process has used.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
 pub struct Used {
     /// CPU seconds.
     pub cpu_s: f64,
@@ -120,8 +132,8 @@ mod tests {
         let stat = "12 (a) b) S 1 12 12 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 4 0 100 1 2";
         assert_eq!(cpu_in(stat), Some(3.0));
         assert_eq!(cpu_in("nonsense"), None);
-        assert_eq!(rss_in("Name:\tx\nVmRSS:\t  1234 kB\n"), Some(1_234));
-        assert_eq!(rss_in("Name:\tx\n"), None);
+        assert_eq!(number_in("Name:\tx\nVmRSS:\t  1234 kB\n", "VmRSS:"), Some(1_234));
+        assert_eq!(number_in("Name:\tx\n", "VmRSS:"), None);
     }
 
     #[test]

@@ -23,6 +23,8 @@ fn start(change: impl FnOnce(&mut VendorsConfig)) -> VendorsHandle {
 }
 
 fn client() -> Client {
+    // awc wants to be told which cryptography to use, even where it uses none.
+    drop(rustls::crypto::ring::default_provider().install_default());
     Client::builder()
         .connector(Connector::new().limit(0))
         .max_http_version(awc::http::Version::HTTP_11)

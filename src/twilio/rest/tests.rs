@@ -219,6 +219,8 @@ fn client(base: &str, timeout_ms: u64) -> TwilioRest {
         timeout_ms,
         ..TwilioConfig::default()
     };
+    // awc wants to be told which cryptography to use, even where it uses none.
+    drop(rustls::crypto::ring::default_provider().install_default());
     TwilioRest::new(awc::Client::default(), &config)
 }
 

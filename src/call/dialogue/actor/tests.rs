@@ -4,8 +4,8 @@ use crate::call::dialogue::messages::{Fate, Then, Thought, ToolOutcome};
 use crate::config::call::CallConfig;
 use crate::config::llm::{HostConfig, LlmConfig};
 use crate::dialogue::prompt::{CallerFacts, PromptContext};
-use crate::dialogue::rules;
 use crate::dialogue::tools::ToolRequest;
+use crate::dialogue::{rules, schema};
 use crate::domain::call::Outcome;
 use crate::domain::turn::ResumeState;
 use crate::provider::llm::{ChatMessage, ChatStream, FinishReason, ToolCall};
@@ -189,6 +189,7 @@ fn mind(script: impl IntoIterator<Item = Act>, tool_takes_ms: u64) -> Mind {
     let llm = LlmConfig { fallback: Some(HostConfig::default()), ..LlmConfig::default() };
     let context = PromptContext {
         profile: Arc::new(rules::profile()),
+        tools: schema::specs(&rules::profile()),
         caller: CallerFacts::default(),
         outbound: None,
         resumed: false,
@@ -399,6 +400,7 @@ async fn a_pause_in_the_middle_of_an_answer_speaks_what_is_there() {
     let probe = Probe(tx).start();
     let context = PromptContext {
         profile: Arc::new(rules::profile()),
+        tools: schema::specs(&rules::profile()),
         caller: CallerFacts::default(),
         outbound: None,
         resumed: false,

@@ -4,6 +4,7 @@ use crate::config::call::CallConfig;
 use crate::config::llm::{HostConfig, LlmConfig};
 use crate::dialogue::prompt::CallerFacts;
 use crate::dialogue::rules::{self, check, user_words};
+use crate::dialogue::schema;
 use crate::provider::llm::ChatMessage;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -23,6 +24,7 @@ fn bench(fallback: bool) -> Bench {
 fn bench_of(llm: LlmConfig) -> Bench {
     let context = PromptContext {
         profile: Arc::new(rules::profile()),
+        tools: schema::specs(&rules::profile()),
         caller: CallerFacts::default(),
         outbound: None,
         resumed: false,

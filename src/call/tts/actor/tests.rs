@@ -99,7 +99,7 @@ impl VoiceOut for Playback {
         taken
     }
 
-    fn audio(&self, reply: ReplyId, sentence: u32, audio: &[u8]) -> bool {
+    fn audio(&self, reply: ReplyId, sentence: u32, audio: Bytes) -> bool {
         if self.stopped.get() == Some(reply) {
             return false;
         }

@@ -8,7 +8,7 @@ mod accumulate;
 mod client;
 mod errors;
 mod hidden;
-mod reader;
+pub mod reader;
 mod request;
 pub mod rules;
 mod sse;

@@ -12,7 +12,7 @@ const MAX_ANSWER: usize = 8 << 20;
 
 /// Reads one answer.
 #[derive(Debug)]
-pub(super) struct AnswerReader {
+pub struct AnswerReader {
     form: Form,
     answer: Accumulator,
     taken: usize,
@@ -28,22 +28,22 @@ enum Form {
 
 impl AnswerReader {
     /// Begins an answer. `seed` is random (ids of calls that have none).
-    pub(super) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self { form: Form::Unknown(vec![]), answer: Accumulator::new(seed), taken: 0 }
     }
 
     /// Whether `Finished` was given: the rest of the body means nothing.
-    pub(super) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.answer.is_done()
     }
 
     /// Whether the answer is whole although its last words (usage, `[DONE]`) are still to come.
-    pub(super) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.answer.is_whole()
     }
 
     /// Takes bytes and appends what they complete; pieces appended before an error are valid.
-    pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<ChatDelta>) -> Result<(), ProviderError> {
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<ChatDelta>) -> Result<(), ProviderError> {
         if self.is_done() {
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl AnswerReader {
     }
 
     /// Takes the end of the body.
-    pub(super) fn end(&mut self, out: &mut Vec<ChatDelta>) -> Result<(), ProviderError> {
+    pub fn end(&mut self, out: &mut Vec<ChatDelta>) -> Result<(), ProviderError> {
         if self.is_done() {
             return Ok(());
         }

@@ -200,7 +200,7 @@ mod tests {
         let content = |at: usize| fixture["messages"][at]["content"].as_str().unwrap().to_owned();
         ChatRequest {
             messages: vec![ChatMessage::System(content(0)), ChatMessage::User(content(1))],
-            tools: vec![tool(0, "find_table"), tool(1, "get_weather"), tool(2, "list_menu")],
+            tools: [tool(0, "find_table"), tool(1, "get_weather"), tool(2, "list_menu")].into(),
             tool_choice: ToolChoice::Auto,
         }
     }
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn without_tools_nothing_about_tools_is_sent() {
-        let request = ChatRequest { tools: vec![], ..request() };
+        let request = ChatRequest { tools: [].into(), ..request() };
         let body = built(&request, &host(), Mode::Stream);
         for key in ["tools", "tool_choice", "parallel_tool_calls"] {
             assert!(body.get(key).is_none(), "{key}");

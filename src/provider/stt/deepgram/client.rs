@@ -1,23 +1,20 @@
-//! The connection: an awc WebSocket whose two halves share one socket.
+//! The connection: an awc WebSocket whose two halves share one [`Socket`].
 
 use super::refusal::Refusal;
+use super::socket::Socket;
 use super::wire::{self, VENDOR};
 use crate::config::stt::SttConfig;
 use crate::provider::http::tls_code;
 use crate::provider::stt::{SttMessage, SttReceiver, SttSender, SttVendor};
 use crate::provider::{ProviderError, ProviderErrorKind};
-use actix_codec::Framed;
-use actix_http::ws::{Codec, Frame, Item, Message};
-use awc::BoxedSocket;
+use actix_http::ws::{Frame, Item, Message};
 use awc::error::{ConnectError, SendRequestError, WsClientError};
 use awc::http::header::{AUTHORIZATION, HeaderValue};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::LocalBoxFuture;
-use futures_util::{Sink, Stream};
 use secrecy::ExposeSecret;
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -68,7 +65,7 @@ async fn open(
     let (response, framed) = request.connect().await.map_err(failed)?;
     let request_id = response.headers().get("dg-request-id").and_then(|v| v.to_str().ok()).unwrap_or("");
     tracing::debug!(vendor = VENDOR, request_id, "recogniser connected");
-    let socket = Rc::new(RefCell::new(Socket { framed, pong_waits: false }));
+    let socket = Rc::new(RefCell::new(Socket::new(framed)));
     Ok((
         Box::new(Sender { socket: Rc::clone(&socket) }),
         Box::new(Receiver { socket, partial: None, ended: false }),
@@ -124,27 +121,6 @@ fn broken(code: &str) -> ProviderError {
     ProviderError::new(VENDOR, ProviderErrorKind::Closed, code)
 }
 
-/// The socket both halves use. Each borrow ends within one poll. The halves are meant to be polled by one task: a
-/// socket remembers one waker a direction.
-struct Socket {
-    framed: Framed<BoxedSocket, Codec>,
-    pong_waits: bool,
-}
-
-impl Socket {
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProviderError>> {
-        let flushed = Sink::<Message>::poll_flush(Pin::new(&mut self.framed), cx);
-        flushed.map_err(|_| broken("closed"))
-    }
-
-    /// Writes an answer of the protocol's own and begins to flush it; never waits.
-    fn answer(&mut self, message: Message, cx: &mut Context<'_>) {
-        if Pin::new(&mut self.framed).write(message).is_ok() {
-            self.pong_waits = self.poll_flush(cx).is_pending();
-        }
-    }
-}
-
 /// The sending half.
 struct Sender {
     socket: Rc<RefCell<Socket>>,
@@ -156,13 +132,12 @@ impl Sender {
         Box::pin(poll_fn(move |cx| {
             let mut socket = self.socket.borrow_mut();
             if message.is_some() {
-                let ready = Sink::<Message>::poll_ready(Pin::new(&mut socket.framed), cx);
-                ready!(ready).map_err(|_| broken("closed"))?;
+                ready!(socket.poll_ready(cx)).map_err(|_| broken("closed"))?;
                 if let Some(message) = message.take() {
-                    Pin::new(&mut socket.framed).write(message).map_err(|_| broken("closed"))?;
+                    socket.write(message).map_err(|_| broken("closed"))?;
                 }
             }
-            socket.poll_flush(cx)
+            socket.poll_flush(cx).map_err(|_| broken("closed"))
         }))
     }
 }
@@ -207,12 +182,7 @@ enum Step {
 impl Receiver {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<SttMessage, ProviderError>>> {
         while !self.ended {
-            let mut socket = self.socket.borrow_mut();
-            if socket.pong_waits {
-                socket.pong_waits = socket.poll_flush(cx).is_pending();
-            }
-            let frame = ready!(Pin::new(&mut socket.framed).poll_next(cx));
-            drop(socket);
+            let frame = ready!(self.socket.borrow_mut().poll_next(cx));
             match self.read(frame.map(|f| f.map_err(|_| broken("bad_frame"))), cx) {
                 Step::Deliver(message) => return Poll::Ready(Some(Ok(message))),
                 Step::Skip => {}

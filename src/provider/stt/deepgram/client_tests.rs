@@ -110,6 +110,8 @@ fn vendor(base: &str, key: &str) -> DeepgramStt {
         connect_timeout_ms: 1_000,
         ..SttConfig::default()
     };
+    // awc wants to be told which cryptography to use, even where it uses none.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let client = awc::Client::builder().connector(awc::Connector::new().limit(0)).wrap(KeepRefusals).finish();
     DeepgramStt::new(Rc::new(config), client)
 }

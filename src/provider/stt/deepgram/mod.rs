@@ -2,6 +2,7 @@
 
 mod client;
 mod refusal;
+mod socket;
 mod wire;
 
 #[cfg(test)]
@@ -10,5 +11,4 @@ mod client_tests;
 pub use client::DeepgramStt;
 pub use refusal::{KeepRefusals, KeepRefusalsService};
 
-#[cfg(test)]
-pub(crate) use wire::parse;
+pub use wire::{Parsed, parse};

@@ -61,11 +61,11 @@ fn flag(on: bool) -> &'static str {
 
 /// A message of the recogniser's and the audio channel it is about.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Parsed {
+pub struct Parsed {
     /// The channel; 0 where the message does not say.
-    pub(crate) channel: u32,
+    pub channel: u32,
     /// The message.
-    pub(crate) message: SttMessage,
+    pub message: SttMessage,
 }
 
 #[derive(Deserialize)]
@@ -126,7 +126,7 @@ fn channel(index: Option<Vec<u32>>) -> u32 {
 }
 
 /// Reads one text message; nothing if it carries nothing for us.
-pub(crate) fn parse(text: &[u8]) -> Option<Parsed> {
+pub fn parse(text: &[u8]) -> Option<Parsed> {
     let kind: Kind<'_> = serde_json::from_slice(text).ok()?;
     match kind.kind.as_ref() {
         "Results" => results(serde_json::from_slice(text).ok()?),

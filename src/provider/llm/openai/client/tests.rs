@@ -134,7 +134,7 @@ fn model(base: &str, limit: Duration) -> OpenAiModel {
 fn request() -> ChatRequest {
     ChatRequest {
         messages: vec![ChatMessage::User("Hello?".into())],
-        tools: vec![],
+        tools: [].into(),
         tool_choice: ToolChoice::Auto,
     }
 }
