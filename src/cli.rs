@@ -12,6 +12,7 @@ pub mod drill;
 pub mod environment;
 pub mod health;
 pub mod load;
+pub mod local;
 pub mod own_server;
 pub mod replicas;
 pub mod serve;

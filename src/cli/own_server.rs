@@ -1,6 +1,7 @@
 //! A server in a process of its own, with simulated vendors in this one: what loads and soaks are measured on.
 
 use super::cores::Split;
+use super::local::{free_port, get};
 use super::simulate::Scratch;
 use super::stack;
 use crate::config::profile::BARBERSHOP;
@@ -9,14 +10,14 @@ use crate::sim::load::VendorTimes;
 use crate::sim::vendors::brain::BrainMode;
 use crate::sim::vendors::{Vendors, VendorsConfig, VendorsHandle};
 use anyhow::Context as _;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long the server may take to come up.
 const STARTUP: Duration = Duration::from_secs(30);
+/// How long it may take to answer.
+const ANSWERING: Duration = Duration::from_secs(5);
 /// How long it may take to stop when no call is live.
 const STOPPING: Duration = Duration::from_secs(60);
 /// The model's answer: one sentence, so that its first piece is the whole of it.
@@ -51,7 +52,7 @@ pub struct OwnServer {
     /// How long they take.
     pub times: VendorTimes,
     url: String,
-    metrics: String,
+    metrics: u16,
     folder: Scratch,
 }
 
@@ -71,7 +72,7 @@ impl OwnServer {
         let times = VendorTimes::of(&settings, 300);
         let vendors = Vendors::start(stack::knowing_the_account(settings), None)?;
         let profile = folder.path().join("profile.json");
-        std::fs::File::create(&profile)?.write_all(BARBERSHOP.as_bytes())?;
+        std::fs::write(&profile, BARBERSHOP)?;
         let (port, metrics) = (free_port()?, free_port()?);
         let url = format!("http://127.0.0.1:{port}");
         let program = std::env::current_exe().context("the path of this program is not known")?;
@@ -96,7 +97,6 @@ impl OwnServer {
             None => command.spawn(),
         };
         let child = spawned.context("the server's process does not start")?;
-        let metrics = format!("127.0.0.1:{metrics}");
         let mut server = Self { child, vendors, times, url, metrics, folder };
         server.wait_until_up(port)?;
         Ok(server)
@@ -108,7 +108,7 @@ impl OwnServer {
             if let Some(status) = self.child.try_wait()? {
                 anyhow::bail!("the server ended at once: {status}");
             }
-            if get(&format!("127.0.0.1:{port}"), "/api/health").is_some() {
+            if get(port, "/api/health", ANSWERING).is_some() {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -134,7 +134,7 @@ impl OwnServer {
     /// # Errors
     /// When it does not answer.
     pub fn metrics(&self) -> anyhow::Result<String> {
-        get(&self.metrics, "/metrics").context("the server's metrics cannot be read")
+        get(self.metrics, "/metrics", ANSWERING).context("the server's metrics cannot be read")
     }
 
     /// Its database's file.
@@ -166,21 +166,4 @@ impl Drop for OwnServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A port that is free: taken by the server a moment after it is given back here.
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
-/// What is answered there, if it is answered well.
-fn get(address: &str, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    let mut answer = String::new();
-    stream.write_all(request.as_bytes()).ok()?;
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
 }

@@ -3,8 +3,9 @@
 use super::crowd::{Caller, Crowd, Placed};
 use super::judge::{Disturbance, Recorded, Verdict, judge};
 use super::replica::{Common, Replica};
-use super::services::{Balancer, Postgres, Redis, free_port};
+use super::services::{Balancer, Postgres, Redis};
 use super::talk::{self, Item};
+use crate::cli::local::free_port;
 use crate::cli::simulate::Scratch;
 use crate::cli::stack;
 use crate::config::database::DatabaseConfig;

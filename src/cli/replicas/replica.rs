@@ -1,10 +1,10 @@
 //! One replica: the server in a process of its own, with wires to the database and to Redis that can be cut.
 
 use super::cable::{Way, Wire};
-use super::services::{Daemon, free_port, tail};
+use super::services::{Daemon, tail};
+use crate::cli::local::{free_port, get};
 use anyhow::Context as _;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -175,14 +175,7 @@ fn wire(url: &str, usual_port: u16) -> anyhow::Result<(Wire, String)> {
 
 /// Whether a server says that it takes calls.
 pub fn is_ready(port: u16) -> bool {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return false };
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
-    let request = "GET /api/ready HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
-    let mut answer = String::new();
-    stream.write_all(request.as_bytes()).is_ok()
-        && stream.read_to_string(&mut answer).is_ok()
-        && answer.starts_with("HTTP/1.1 200")
+    get(port, "/api/ready", Duration::from_secs(1)).is_some()
 }
 
 #[cfg(test)]

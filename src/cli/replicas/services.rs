@@ -1,8 +1,9 @@
 //! Programs that a drill runs beside the replicas: PostgreSQL, Redis, haproxy. Each belongs to the drill and goes with it.
 
+use crate::cli::local::free_port;
 use anyhow::Context as _;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -16,12 +17,6 @@ const STARTUP: Duration = Duration::from_secs(60);
 const GOING: Duration = Duration::from_secs(5);
 /// How often one is looked after.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// A port that is free now. Whoever is told of it takes it a moment later.
-pub fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port on 127.0.0.1")?;
-    Ok(listener.local_addr().context("the listener has no address")?.port())
-}
 
 /// A running program. Dropping it ends it.
 #[derive(Debug)]
