@@ -15,6 +15,7 @@ pub mod db;
 pub mod dialogue;
 pub mod domain;
 pub mod jobs;
+pub mod net;
 pub mod observe;
 pub mod provider;
 pub mod registry;

@@ -1,8 +1,9 @@
 //! The HTTP server on a listener.
 //!
-//! What `actix_web::HttpServer` does, with one thing more: its connections are [`Gated`], so that those of streams may
-//! be left unread for a while.
+//! What `actix_web::HttpServer` does, with two things more: its connections are [`Gated`], so that those of streams may
+//! be left unread for a while, and those of WebSockets leave HTTP behind ([`upgrade`]).
 
+use crate::net::upgrade;
 use crate::session::gated::Gated;
 use actix_http::body::{BoxBody, MessageBody};
 use actix_http::error::DispatchError;
@@ -122,6 +123,8 @@ where
         let error: actix_web::Error = error.into();
         Response::<BoxBody>::from(error.error_response())
     });
+    let (application, upgraded) =
+        upgrade::both::<_, Gated<T>, B>(map_config(application, |()| AppConfig::default()));
     HttpService::build()
         .graceful_shutdown_signal(stopped)
         .client_request_timeout(REQUEST)
@@ -134,7 +137,8 @@ where
         .on_connect_ext(|connection: &Gated<T>, data| {
             data.insert(connection.gate());
         })
-        .finish(map_config(application, |()| AppConfig::default()))
+        .upgrade(upgraded)
+        .finish(application)
 }
 
 /// A caller's audio has to leave at once. And a stalled reader of a stream cannot be seen from inside its actor: the

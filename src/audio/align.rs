@@ -24,6 +24,8 @@ const FALLS: i64 = 80;
 const LINGER: u64 = 5 * SECOND;
 /// What is this old does not change any more, samples (1.5 s).
 const HOLD: u64 = 12_000;
+/// Room for audio grows by this much, bytes.
+const STEP: usize = 2_048;
 /// The bot's audio is never played this much later than it is sent, samples (15 s).
 const AHEAD: u64 = 15 * SECOND;
 
@@ -52,13 +54,52 @@ impl Run {
     }
 }
 
+/// What is laid of one side and was not handed out yet. It has room for little more than that: thousands of calls are
+/// recorded at once.
+#[derive(Debug, Default)]
+struct Lane(Vec<u8>);
+
+impl Lane {
+    fn lay(&mut self, begin: usize, audio: &[u8]) {
+        let end = begin.saturating_add(audio.len());
+        if self.0.len() < end {
+            grow(&mut self.0, end);
+            self.0.resize(end, SILENCE);
+        }
+        if let Some(place) = self.0.get_mut(begin..end) {
+            place.copy_from_slice(audio);
+        }
+    }
+
+    /// Writes the first samples to every second byte, from `side` on, and forgets them.
+    fn hand_out(&mut self, count: usize, side: Side, out: &mut [u8]) {
+        let places = out.iter_mut().skip(side.byte()).step_by(SAMPLE_BYTES);
+        let count = count.min(self.0.len());
+        for (place, byte) in places.zip(self.0.drain(..count)) {
+            *place = byte;
+        }
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+    }
+}
+
+/// Makes room for so many bytes in all, to the next [`STEP`].
+fn grow(audio: &mut Vec<u8>, wanted: usize) {
+    if wanted > audio.capacity() {
+        audio.reserve_exact(wanted.next_multiple_of(STEP).saturating_sub(audio.len()));
+    }
+}
+
 /// Lays both sides of a call beside each other, in samples of two bytes.
 #[derive(Debug)]
 pub struct Aligner {
     /// The first sample that was not handed out yet, on the call's clock.
     from: u64,
-    /// The samples from there on, as far as there are any.
-    open: Vec<u8>,
+    /// The caller's samples from there on, as far as there are any.
+    caller: Lane,
+    /// The bot's.
+    bot: Lane,
     runs: VecDeque<Run>,
     /// How much of the caller's audio came so far.
     counted: u64,
@@ -76,7 +117,8 @@ impl Aligner {
     pub fn new(begin: CallTime) -> Self {
         Self {
             from: samples(begin),
-            open: Vec::new(),
+            caller: Lane::default(),
+            bot: Lane::default(),
             runs: VecDeque::new(),
             counted: 0,
             next: None,
@@ -110,13 +152,11 @@ impl Aligner {
                     && ((run.audio.len() as u64) < RUN || delay.saturating_add(FALLS) < run.delay) =>
             {
                 run.delay = run.delay.min(delay);
+                let wanted = run.audio.len().saturating_add(audio.len());
+                grow(&mut run.audio, wanted);
                 run.audio.extend_from_slice(audio);
             }
-            _ => {
-                let mut kept = Vec::with_capacity(RUN as usize);
-                kept.extend_from_slice(audio);
-                self.runs.push_back(Run { began: now, first, delay, audio: kept });
-            }
+            _ => self.runs.push_back(Run { began: now, first, delay, audio: audio.to_vec() }),
         }
     }
 
@@ -128,10 +168,7 @@ impl Aligner {
     /// The bot was silenced: nothing of it from here on was heard.
     pub fn clear(&mut self, at: CallTime) {
         let skip = samples(at).saturating_sub(self.from);
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX).saturating_mul(SAMPLE_BYTES);
-        if let Some(rest) = self.open.get_mut(skip..) {
-            silence(rest, Side::Bot);
-        }
+        self.bot.0.truncate(usize::try_from(skip).unwrap_or(usize::MAX));
     }
 
     /// Silences a stretch of one side. Returns what of it was handed out already, on the call's clock in samples.
@@ -162,7 +199,8 @@ impl Aligner {
             self.lay_run();
         }
         self.hand_out(samples(end), out);
-        self.open.clear();
+        self.caller = Lane::default();
+        self.bot = Lane::default();
     }
 
     fn lay_run(&mut self) {
@@ -191,15 +229,11 @@ impl Aligner {
         if audio.is_empty() || at > AHEAD {
             return;
         }
-        let begin = usize::try_from(at).unwrap_or(usize::MAX).saturating_mul(SAMPLE_BYTES);
-        let end = begin.saturating_add(audio.len().saturating_mul(SAMPLE_BYTES));
-        if self.open.len() < end {
-            self.open.resize(end, SILENCE);
-        }
-        let places = self.open.iter_mut().skip(begin + side.byte()).step_by(SAMPLE_BYTES);
-        for (place, byte) in places.zip(audio) {
-            *place = *byte;
-        }
+        let lane = match side {
+            Side::Caller => &mut self.caller,
+            Side::Bot => &mut self.bot,
+        };
+        lane.lay(usize::try_from(at).unwrap_or(usize::MAX), audio);
     }
 
     fn hand_out(&mut self, until: u64, out: &mut Vec<u8>) {
@@ -209,11 +243,15 @@ impl Aligner {
             return;
         }
         let begin = out.len();
-        let known = bytes.min(self.open.len());
-        out.extend(self.open.drain(..known));
+        let laid = self.caller.0.len().max(self.bot.0.len()).saturating_mul(SAMPLE_BYTES);
+        let known = bytes.min(laid);
         // Nobody is silent for longer than a call lasts; a wrong clock must not fill the disk.
         let limit = usize::try_from(AHEAD).unwrap_or(0) * SAMPLE_BYTES * 240;
         out.resize(begin + bytes.min(known.saturating_add(limit)), SILENCE);
+        if let Some(both) = out.get_mut(begin..begin + known) {
+            self.caller.hand_out(known / SAMPLE_BYTES, Side::Caller, both);
+            self.bot.hand_out(known / SAMPLE_BYTES, Side::Bot, both);
+        }
         for (side, from, to) in &self.muted {
             let place = |at: u64| {
                 let at = at.clamp(self.from, until).saturating_sub(self.from);

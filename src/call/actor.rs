@@ -237,7 +237,8 @@ impl CallActor {
     fn begin(&mut self, prepared: Prepared, ctx: &mut Context<Self>) {
         let services = Rc::clone(&self.services);
         if let Some(customer) = &prepared.customer {
-            self.write(Write::CallCustomer { sid: self.facts.sid.clone(), customer_id: customer.id });
+            let (sid, epoch) = (self.facts.sid.clone(), self.facts.epoch);
+            self.write(Write::CallCustomer { sid, epoch, customer_id: customer.id });
             tell_known(&self.known, &services.feed, &self.facts.sid, customer);
         }
         let name = prepared.customer.as_ref().and_then(|c| c.name.clone());

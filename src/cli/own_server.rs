@@ -119,7 +119,7 @@ impl OwnServer {
     /// How it is called.
     pub fn caller(&self) -> anyhow::Result<CallConfig> {
         let mut call = stack::caller(&self.url);
-        call.rest_url = Some(self.vendors.twilio_url.clone());
+        call.network = Some(self.vendors.calls.clone());
         call.trust = stack::trust(&self.vendors)?;
         Ok(call)
     }

@@ -104,7 +104,7 @@ mod tests {
             }
             for write in [
                 admission,
-                Write::CallCustomer { sid: sid.clone(), customer_id: customer.id },
+                Write::CallCustomer { sid: sid.clone(), epoch: Epoch(1), customer_id: customer.id },
                 Write::Turn { sid: sid.clone(), epoch: Epoch(1), turn: caller_turn(1, &said.repeat(50)) },
                 Write::CallEnded {
                     sid: sid.clone(),

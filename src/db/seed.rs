@@ -191,7 +191,7 @@ impl SampleCall {
                 },
             },
             Write::CallAnswered { sid: sid(), at: began },
-            Write::CallCustomer { sid: sid(), customer_id: customer },
+            Write::CallCustomer { sid: sid(), epoch, customer_id: customer },
             Write::Event {
                 sid: sid(),
                 at: began,

@@ -100,6 +100,8 @@ pub enum Write {
     CallCustomer {
         /// Which call.
         sid: CallSid,
+        /// The writer's epoch; an older one than the call's is refused.
+        epoch: Epoch,
         /// Who.
         customer_id: i64,
     },
@@ -226,11 +228,13 @@ pub(super) fn apply(
         Write::CallEnded { sid, at, reason, outcome } => {
             end_call(conn, me, sid, *at, *reason, *outcome, tally)
         }
-        Write::CallCustomer { sid, customer_id } => {
-            let changed = diesel::update(calls::table.filter(calls::call_sid.eq(sid.as_str())))
+        Write::CallCustomer { sid, epoch, customer_id } => {
+            let call = locked_call(conn, sid)?;
+            call.fence(conn, me, *epoch)?;
+            diesel::update(calls::table.filter(calls::id.eq(call.id)))
                 .set(calls::customer_id.eq(Some(*customer_id)))
                 .execute(conn)?;
-            known(changed, sid)
+            Ok(())
         }
         Write::Summary { sid, text } => {
             let text = card::mask_text(text);

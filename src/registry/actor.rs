@@ -66,6 +66,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// How long a replica may be silent before its calls are taken over.
     pub lease: Duration,
+    /// How long whoever sends calls to replicas may take to notice that one is there.
+    pub notice: Duration,
     /// The database is ours alone: whoever else is in it is dead.
     pub exclusive: bool,
 }
@@ -216,6 +218,8 @@ impl Registry {
             let effects = self.roster.sweep(now);
             self.follow_up_all(effects);
             self.heal(now);
+        } else {
+            self.roster.forget_ended(now);
         }
     }
 
@@ -427,6 +431,7 @@ pub fn settings(config: &crate::config::Config) -> Settings {
         ask: Duration::from_millis(config.cluster.ask_ms),
         heartbeat: Duration::from_millis(config.cluster.heartbeat_ms),
         lease: Duration::from_millis(config.cluster.lease_ms),
+        notice: Duration::from_millis(config.server.notice_ms),
         exclusive: config.database.sqlite_path().is_some(),
     }
 }

@@ -58,6 +58,7 @@ fn registry(db: DbHandle, suspend: Duration) -> (Registry, Ended) {
         ask: Duration::from_millis(500),
         heartbeat: Duration::from_secs(2),
         lease: Duration::from_secs(6),
+        notice: Duration::ZERO,
         exclusive: true,
     };
     let cluster = Cluster::alone(db.replica().clone());

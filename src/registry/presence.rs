@@ -36,6 +36,8 @@ pub(super) struct PresenceState {
     pub(super) beating: bool,
     /// No more of them.
     pub(super) over: bool,
+    /// Whoever sends us calls may know of us by now. Before, nobody is to let go of a call because we are there.
+    open: bool,
     /// We are about to end; how long calls wait for a pause to be handed over.
     pub(super) draining: Option<Duration>,
     /// Calls that nobody seems to have, and since when, ms.
@@ -56,6 +58,7 @@ impl PresenceState {
             peers: Vec::new(),
             beating: false,
             over: false,
+            open: settings.notice.is_zero(),
             draining: None,
             strays: HashMap::new(),
             strays_due: 0,
@@ -79,6 +82,12 @@ impl Registry {
         }
         self.beat(ctx);
         ctx.run_interval(self.settings.heartbeat, Self::beat);
+        if !self.presence.open {
+            ctx.run_later(self.settings.notice, |this, ctx| {
+                this.presence.open = true;
+                this.beat(ctx);
+            });
+        }
     }
 
     /// Those that are there.
@@ -105,7 +114,7 @@ impl Registry {
             id: self.cluster.id().clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             calls: u32::try_from(self.roster.count().open).unwrap_or(u32::MAX),
-            draining: self.presence.draining.is_some(),
+            draining: self.presence.draining.is_some() || !self.presence.open,
         };
         let (db, patience) = (self.db.clone(), self.settings.lease);
         let beat = async move {
@@ -259,6 +268,7 @@ impl Registry {
         }
         let (db, me) = (self.db.clone(), self.cluster.id().clone());
         let open = self.roster.open();
+        let doubts = self.presence.watch.doubts();
         let looking = async move {
             let mut lost = Vec::new();
             for (sid, epoch) in open {
@@ -272,14 +282,14 @@ impl Registry {
             }
             Ok(lost)
         };
-        ctx.spawn(looking.into_actor(self).map(|lost, this, ctx| {
+        ctx.spawn(looking.into_actor(self).map(move |lost, this, ctx| {
             this.presence.asking = false;
             match lost {
                 Ok(lost) => {
                     for (sid, epoch) in lost {
                         this.drop_fenced(&sid, epoch);
                     }
-                    this.presence.watch.reassure();
+                    this.presence.watch.reassure(doubts);
                 }
                 Err(error) => {
                     tracing::warn!(code = error.code(), "whose our calls are is not known");

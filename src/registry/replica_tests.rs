@@ -220,7 +220,8 @@ impl World {
         let hub = Hub::new();
         // Whoever opens a file takes all others for dead: nobody is to have said anything yet.
         let databases: Vec<Database> = (0..n).map(|_| test.open()).collect();
-        let replicas = databases.into_iter().map(|database| start(database, &hub, lease)).collect();
+        let replicas =
+            databases.into_iter().map(|database| start(database, &hub, lease, Duration::ZERO)).collect();
         let this = Self { hub, replicas, test };
         for replica in &this.replicas {
             until(async || {
@@ -247,7 +248,8 @@ impl World {
     }
 }
 
-fn start(database: Database, hub: &Hub, lease: Duration) -> Replica {
+/// Starts one of which whoever sends calls may not know before `notice` is over.
+fn start(database: Database, hub: &Hub, lease: Duration, notice: Duration) -> Replica {
     let limits = Limits {
         max_calls: 9,
         reservation: Duration::from_secs(60),
@@ -258,6 +260,7 @@ fn start(database: Database, hub: &Hub, lease: Duration) -> Replica {
         ask: Duration::from_millis(800),
         heartbeat: Duration::from_millis(150),
         lease,
+        notice,
         exclusive: false,
     };
     let (tell_end, ended) = mpsc::unbounded_channel();
@@ -638,6 +641,24 @@ async fn one_that_is_about_to_end_gives_its_calls_away_in_their_pauses() {
         })
         .await;
         world.close().await;
+    }
+}
+
+#[actix::test]
+async fn nobody_lets_go_of_a_call_because_of_one_that_has_just_begun() {
+    for (notice, heirs) in [(Duration::from_secs(3_600), 0), (Duration::from_millis(200), 1)] {
+        for test in TestDb::each() {
+            let mut world = World::new(test, 1, NEVER).await;
+            let database = world.test.open();
+            world.replicas.push(start(database, &world.hub, NEVER, notice));
+            let a = &world.replicas[0];
+            until(async || a.registry.send(Company).await.unwrap() == 1).await;
+            if heirs == 0 {
+                assert_eq!(a.registry.send(Heirs).await.unwrap(), 0, "the balancer does not know of it");
+            }
+            until(async || a.registry.send(Heirs).await.unwrap() == heirs).await;
+            world.close().await;
+        }
     }
 }
 

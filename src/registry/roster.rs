@@ -406,9 +406,8 @@ impl Roster {
     pub fn sweep(&mut self, now: UnixMillis) -> Vec<RosterEffect> {
         let mut due: Vec<(CallSid, EndReason)> = Vec::new();
         let mut effects = Vec::new();
-        self.placing.retain(|_, placing| placing.until > now);
-        self.moved.retain(|_, moved| moved.until > now);
-        self.calls.retain(|sid, entry| {
+        self.forget_ended(now);
+        for (sid, entry) in &mut self.calls {
             match entry.stage {
                 Stage::Placed { until } if until <= now => due.push((sid.clone(), EndReason::NeverStarted)),
                 Stage::Reserved { until } if until <= now => {
@@ -431,7 +430,6 @@ impl Roster {
                     effects.push(RosterEffect::Evict { sid: sid.clone() });
                     due.push((sid.clone(), reason));
                 }
-                Stage::Ended { forget, .. } if forget <= now => return false,
                 Stage::Placed { .. }
                 | Stage::Reserved { .. }
                 | Stage::Live { .. }
@@ -441,10 +439,16 @@ impl Roster {
                 | Stage::Leaving { .. }
                 | Stage::Ended { .. } => {}
             }
-            true
-        });
+        }
         effects.extend(due.into_iter().flat_map(|(sid, reason)| self.end(now, &sid, reason)));
         effects
+    }
+
+    /// Forgets what ended long ago.
+    pub fn forget_ended(&mut self, now: UnixMillis) {
+        self.placing.retain(|_, placing| placing.until > now);
+        self.moved.retain(|_, moved| moved.until > now);
+        self.calls.retain(|_, entry| !matches!(entry.stage, Stage::Ended { forget, .. } if forget <= now));
     }
 
     /// The one place where a call ends.

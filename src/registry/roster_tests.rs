@@ -392,6 +392,18 @@ fn an_actor_that_reports_late_learns_how_its_call_stands() {
 }
 
 #[test]
+fn what_ended_is_forgotten_also_while_nothing_may_end() {
+    let mut roster = live();
+    roster.admit(now(0), new_call("CA2"));
+    roster.left(now(1), left("CA1", 1, Departure::Ended { reason: EndReason::Completed }));
+    roster.forget_ended(now(500));
+    assert_eq!(roster.calls.len(), 2, "Twilio may still ask");
+    roster.forget_ended(now(700));
+    let left: Vec<&str> = roster.calls.keys().map(CallSid::as_str).collect();
+    assert_eq!(left, ["CA2"], "its stream has not come for long, and yet it is not ended here");
+}
+
+#[test]
 fn a_shutdown_lets_go_of_live_calls_and_ends_none() {
     let sid: CallSid = "CA1".into();
     let mut roster = live();

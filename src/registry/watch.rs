@@ -22,15 +22,17 @@ pub struct Watch {
     beaten: Option<u64>,
     /// Since when all have been on time.
     steady: Option<u64>,
-    /// Our calls may be another's by now.
-    doubtful: bool,
+    /// How often there was reason to think that our calls are another's by now.
+    doubts: u64,
+    /// How many of these were looked into.
+    settled: u64,
     ticked: Option<u64>,
 }
 
 impl Watch {
     /// No heartbeat yet.
     pub fn new(rhythm: Rhythm) -> Self {
-        Self { rhythm, beaten: None, steady: None, doubtful: false, ticked: None }
+        Self { rhythm, beaten: None, steady: None, doubts: 0, settled: 0, ticked: None }
     }
 
     /// A heartbeat stands.
@@ -40,7 +42,9 @@ impl Watch {
             if gap > self.latest() {
                 self.steady = None;
             }
-            self.doubtful |= gap > self.rhythm.lease;
+            if gap > self.rhythm.lease {
+                self.doubt();
+            }
         }
         self.beaten = Some(now);
         self.steady.get_or_insert(now);
@@ -57,7 +61,7 @@ impl Watch {
         let cut_off = self.beaten.is_some_and(|last| now.saturating_sub(last) > self.rhythm.lease);
         if asleep || cut_off {
             self.steady = None;
-            self.doubtful = true;
+            self.doubt();
         }
         self.ticked = Some(now);
     }
@@ -75,12 +79,22 @@ impl Watch {
 
     /// Whether our calls may be another's.
     pub fn is_doubtful(&self) -> bool {
-        self.doubtful
+        self.doubts > self.settled
     }
 
-    /// It was looked up whose our calls are, after the last heartbeat.
-    pub fn reassure(&mut self) {
-        self.doubtful = false;
+    /// How many reasons for doubt there were so far: to be asked before it is looked up whose our calls are.
+    pub fn doubts(&self) -> u64 {
+        self.doubts
+    }
+
+    /// It was looked up whose our calls are, after so many reasons for doubt. One that came meanwhile stands: whoever was
+    /// frozen in the middle of looking knows nothing.
+    pub fn reassure(&mut self, doubts: u64) {
+        self.settled = self.settled.max(doubts);
+    }
+
+    fn doubt(&mut self) {
+        self.doubts = self.doubts.saturating_add(1);
     }
 
     /// A heartbeat that comes later than this after the one before is late.
@@ -147,7 +161,7 @@ mod tests {
         assert!(watch.is_doubtful() && !watch.is_steady(8_000));
         watch.beaten(8_100);
         assert!(watch.is_doubtful(), "until it has looked");
-        watch.reassure();
+        watch.reassure(watch.doubts());
         watch.tick(9_000);
         assert!(!watch.is_doubtful());
         // Cut off: time goes on, heartbeats fail.
@@ -155,9 +169,24 @@ mod tests {
             watch.tick(at);
         }
         assert_eq!(watch.is_doubtful(), 15_000 - 8_100 > 6_000);
-        watch.reassure();
+        watch.reassure(watch.doubts());
         watch.tick(16_000);
         assert!(watch.is_doubtful(), "still cut off");
+    }
+
+    #[test]
+    fn a_doubt_that_comes_while_it_is_looked_stands() {
+        let mut watch = Watch::new(RHYTHM);
+        watch.beaten(0);
+        watch.beaten(8_000);
+        let looking = watch.doubts();
+        watch.tick(8_000);
+        // Frozen again before the answer is read.
+        watch.tick(16_000);
+        watch.reassure(looking);
+        assert!(watch.is_doubtful());
+        watch.reassure(watch.doubts());
+        assert!(!watch.is_doubtful());
     }
 
     #[test]

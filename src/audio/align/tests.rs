@@ -150,7 +150,7 @@ fn hostile_times_cost_no_memory() {
     aligner.bot(at(1_000_000_000), &frame(1));
     aligner.clear(CallTime(std::time::Duration::MAX));
     aligner.mute(Side::Bot, CallTime(std::time::Duration::MAX), at(0));
-    assert!(aligner.open.is_empty());
+    assert!(aligner.caller.0.is_empty() && aligner.bot.0.is_empty());
     aligner.advance(CallTime(std::time::Duration::MAX), &mut out);
     assert!(out.len() < 100_000_000);
 }
@@ -248,4 +248,24 @@ proptest! {
         prop_assert!(out.len() % 2 == 0);
         prop_assert_eq!(out.len() as u64, (100_000_u64 - begin) * 16);
     }
+}
+
+#[test]
+fn there_is_room_for_little_more_than_what_is_open() {
+    let mut aligner = Aligner::new(CallTime::ZERO);
+    let (mut out, mut most) = (Vec::new(), 0);
+    for frame in 0..3_000_u64 {
+        let now = CallTime::from_millis(frame * 20);
+        aligner.caller(now, &[1; 160]);
+        aligner.bot(CallTime::from_millis(frame * 20 + 400), &[2; 160]);
+        if frame % 25 == 0 {
+            out.clear();
+            aligner.advance(now, &mut out);
+        }
+        let runs: usize = aligner.runs.iter().map(|run| run.audio.capacity()).sum();
+        most = most.max(aligner.caller.0.capacity() + aligner.bot.0.capacity() + runs);
+    }
+    // 1.5 s of both, half a second between two blocks, what is sent ahead, and a step for each lane and run.
+    let open = 8 * (2 * 1_500 + 2 * 500 + 400);
+    assert!((open..open + 6 * STEP).contains(&most), "{most} of {open}");
 }

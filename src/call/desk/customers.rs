@@ -103,7 +103,8 @@ impl Inner {
         let known_id = known.as_ref().map(|known| known.id);
         let customer = self.db.upsert_customer(patch, known_id, (self.now)()).await?;
         if known_id != Some(customer.id) {
-            let write = Write::CallCustomer { sid: self.sid(), customer_id: customer.id };
+            let write =
+                Write::CallCustomer { sid: self.sid(), epoch: self.facts.epoch, customer_id: customer.id };
             if let Err(error) = self.db.record(write) {
                 tracing::warn!(%error, "the call is not linked with its customer");
             }

@@ -206,7 +206,9 @@ async fn a_person_is_erased_everywhere_and_nobody_else() {
 
         // A call that is up is not pulled from under its owner.
         db.write(admitted("CA4", 1)).await.unwrap();
-        db.write(Write::CallCustomer { sid: CallSid::from("CA4"), customer_id: other }).await.unwrap();
+        db.write(Write::CallCustomer { sid: CallSid::from("CA4"), epoch: Epoch(1), customer_id: other })
+            .await
+            .unwrap();
         assert_eq!(db.erase_customer(other).await.unwrap(), Erasure::Live);
         db.shutdown().await;
     }

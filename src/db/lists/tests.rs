@@ -427,7 +427,9 @@ async fn customers_are_made_found_changed_and_removed() {
 
         let appointment = booked(&db, new_appointment(Some(id), 60)).await;
         db.write(admitted("CA1", 1)).await.unwrap();
-        db.write(Write::CallCustomer { sid: CallSid::from("CA1"), customer_id: id }).await.unwrap();
+        db.write(Write::CallCustomer { sid: CallSid::from("CA1"), epoch: Epoch(1), customer_id: id })
+            .await
+            .unwrap();
         assert_eq!(db.remove_customer(id, NOW).await.unwrap(), CustomerOutcome::HasAppointments(1));
         let after = UnixMillis(NOW.0 + DAY_MS);
         done(db.remove_customer(id, after).await.unwrap());

@@ -42,6 +42,8 @@ async fn a_write_by_an_older_epoch_is_refused_and_a_newer_owner_is_taken() {
         let state = ResumeState { breaks: 9, ..ResumeState::default() };
         assert!(stale(db.write(Write::Resume { sid: sid(), epoch: Epoch(1), state }).await));
         assert!(stale(db.write(admitted("CA1", 1)).await));
+        let customer = Write::CallCustomer { sid: sid(), epoch: Epoch(1), customer_id: 1 };
+        assert!(stale(db.write(customer).await));
         // Written by an owner whose admission is still on its way here.
         db.write(turn(3, caller_turn(2, "two"))).await.unwrap();
         assert!(matches!(

@@ -126,7 +126,7 @@ async fn one_bad_write_of_a_batch_fails_alone() {
         let release = hold_up(&db).await;
         let answers = join_all([
             db.write(admitted("CA1", 1)),
-            db.write(Write::CallCustomer { sid: CallSid::from("CA1"), customer_id: 4_711 }),
+            db.write(Write::CallCustomer { sid: CallSid::from("CA1"), epoch: Epoch(1), customer_id: 4_711 }),
             db.write(Write::Summary { sid: CallSid::from("CA-unknown"), text: "?".into() }),
             db.write(event("after")),
         ]);

@@ -13,6 +13,7 @@ pub mod twilio_calls;
 pub mod twilio_rest;
 
 mod admin;
+mod listen;
 mod paced;
 pub(crate) mod speech;
 mod twilio_checks;
@@ -25,10 +26,8 @@ use super::authority::{Authority, VendorsTls};
 use super::controls::{InFlight, lock};
 use super::faults::{Controls, Instead, Service, Stats, Struck, Violation};
 use super::senses::{EarFactory, Mouth, RealMouth, SimEar, SimMouth};
-use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::ServerHandle;
-use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpRequest, HttpServer, web};
+use actix_web::{App, HttpRequest, web};
 use brain::BrainMode;
 use speech::Speech;
 use std::io;
@@ -301,15 +300,12 @@ async fn serve(
     shared: web::Data<Shared>,
     ready: std::sync::mpsc::Sender<io::Result<ServerHandle>>,
 ) {
-    let workers = shared.config.workers.max(1);
-    let keep_alive = Duration::from_secs(shared.config.keep_alive_s.max(1));
-    let tls = shared.config.tls.clone();
-    let controls = shared.controls.clone();
-    let server = HttpServer::new(move || {
+    let for_threads = shared.clone();
+    let application = move || {
         // The application is made on the worker's own thread, whose lag it is about.
-        actix_web::rt::spawn(watch_lag(shared.controls.clone()));
+        actix_web::rt::spawn(watch_lag(for_threads.controls.clone()));
         App::new()
-            .app_data(shared.clone())
+            .app_data(for_threads.clone())
             .app_data(web::PayloadConfig::new(8 << 20))
             .app_data(web::JsonConfig::default().limit(8 << 20))
             .configure(admin::routes)
@@ -318,29 +314,10 @@ async fn serve(
             .configure(openai::routes)
             .configure(twilio_rest::routes)
             .configure(s3::routes)
-    })
-    .workers(workers)
-    .backlog(4_096)
-    .max_connections(100_000)
-    .keep_alive(keep_alive)
-    .client_disconnect_timeout(Duration::from_millis(500))
-    // A client that hangs up early must free its request at once.
-    .h1_allow_half_closed(false)
-    .disable_signals()
-    .shutdown_timeout(1)
-    .on_connect(move |io, data| {
-        if let Some(stream) = io.downcast_ref::<TlsStream<TcpStream>>() {
-            let kind = stream.get_ref().1.handshake_kind();
-            controls.shook_hands(kind == Some(rustls::HandshakeKind::Resumed));
-        }
-        data.insert(ConnectionUse(AtomicU8::new(0)));
-    });
-    let server = match tls {
-        Some(tls) => server.listen_rustls_0_23(listener, tls.server.as_ref().clone()),
-        None => server.listen(listener),
     };
+    let server = listen::serve(listener, &shared, application);
     let server = match server {
-        Ok(server) => server.run(),
+        Ok(server) => server,
         Err(error) => {
             let _ = ready.send(Err(error));
             return;
