@@ -22,8 +22,8 @@ const SAME: i64 = 480;
 const FALLS: i64 = 80;
 /// While nothing of the caller comes, what is newer than this is kept open for what may be on its way, samples (5 s).
 const LINGER: u64 = 5 * SECOND;
-/// What is this old does not change any more, samples (1.5 s).
-const HOLD: u64 = 12_000;
+/// What is this old does not change any more, unless the stretch it belongs to is still open, samples (0.5 s).
+const HOLD: u64 = 4_000;
 /// Room for audio grows by this much, bytes.
 const STEP: usize = 2_048;
 /// The bot's audio is never played this much later than it is sent, samples (15 s).

@@ -16,7 +16,8 @@ pub const MAX_CALLS: usize = 8;
 pub struct ToolLoop {
     rounds_max: u32,
     rounds: u32,
-    reads: HashMap<String, Value>,
+    /// As JSON: as a tree an answer takes many times the room, and is hardly ever asked for again.
+    reads: HashMap<String, String>,
     writes: Vec<Write>,
     last_round: Vec<String>,
     repeated: bool,
@@ -28,7 +29,7 @@ pub struct ToolLoop {
 struct Write {
     tool: &'static str,
     key: String,
-    content: Value,
+    content: String,
 }
 
 impl ToolLoop {
@@ -72,12 +73,14 @@ impl ToolLoop {
     }
 
     /// The remembered answer to a call, if it need not run.
-    pub fn recall(&self, request: &ToolRequest) -> Option<&Value> {
+    pub fn recall(&self, request: &ToolRequest) -> Option<Value> {
         let key = request.key();
-        if request.is_read() {
-            return self.reads.get(&key);
-        }
-        self.writes.iter().find(|w| w.key == key).map(|w| &w.content)
+        let content = if request.is_read() {
+            self.reads.get(&key)
+        } else {
+            self.writes.iter().find(|w| w.key == key).map(|w| &w.content)
+        };
+        content.and_then(|content| serde_json::from_str(content).ok())
     }
 
     /// Remembers what a call brought. Failures are not remembered: the next try may succeed.
@@ -87,13 +90,13 @@ impl ToolLoop {
         }
         let key = request.key();
         if request.is_read() {
-            self.reads.insert(key, content.clone());
+            self.reads.insert(key, content.to_string());
             return;
         }
         // What was looked up before this write no longer holds, and an earlier write of this kind may be undone.
         self.reads.clear();
         self.writes.retain(|w| w.tool != request.name());
-        self.writes.push(Write { tool: request.name(), key, content: content.clone() });
+        self.writes.push(Write { tool: request.name(), key, content: content.to_string() });
     }
 
     fn unique(&mut self, id: &str) -> String {
@@ -203,7 +206,7 @@ mod tests {
         tools.begin_turn();
         let message = ToolRequest::TakeMessage { message: "call me".into(), name: None, phone: None };
         tools.remember(&message, &json!({"taken": true}));
-        assert_eq!(tools.recall(&book("3 pm")), Some(&json!({"booked": 1})));
+        assert_eq!(tools.recall(&book("3 pm")), Some(json!({"booked": 1})));
         tools.remember(&book("4 PM"), &json!({"booked": 2}));
         assert_eq!(tools.recall(&book("3 PM")), None);
     }

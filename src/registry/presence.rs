@@ -163,6 +163,10 @@ impl Registry {
         if let Some(within) = self.presence.draining {
             let long_ago = unix_now().0.saturating_sub(i64::try_from(STAY.as_millis()).unwrap_or(0));
             self.let_go(UnixMillis(long_ago), within);
+            // Whoever goes on with a call says so, which cannot be heard now: it stands in the database.
+            if self.has_company() && !*self.cluster.standing().borrow() {
+                self.look_what_is_ours(ctx);
+            }
         }
     }
 

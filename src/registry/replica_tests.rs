@@ -645,6 +645,30 @@ async fn one_that_is_about_to_end_gives_its_calls_away_in_their_pauses() {
 }
 
 #[actix::test]
+async fn one_that_is_about_to_end_and_hears_nobody_sees_in_the_database_that_its_calls_go_on() {
+    for test in TestDb::each() {
+        let mut world = World::new(test, 2, NEVER).await;
+        let facts = world.replicas[0].new_call("CA1").await;
+        let (live, mut told) = world.replicas[0].live(&facts).await;
+        world.cut(0);
+        let [a, b] = &mut world.replicas[..] else { panic!() };
+        let within = Duration::from_secs(7);
+        a.registry.send(CloseDoor { handover: within }).await.unwrap();
+        assert_eq!(stream_event(&mut told).await, StreamEvent::LetGo { within });
+        a.leaves(&live, BROKE, Parting::AtPause).await;
+        a.db().flush().await.unwrap();
+        let onward = b.reconnect("CA1").await;
+        assert!(matches!(b.claim(&onward).await, Claimed::Granted { .. }));
+        b.until_ours("CA1").await;
+        // It is not waited for until it counts as lost.
+        until(async || a.here().await == 0).await;
+        assert!(a.ended.try_recv().is_err(), "it goes on");
+        assert_eq!(b.here().await, 1);
+        world.close().await;
+    }
+}
+
+#[actix::test]
 async fn nobody_lets_go_of_a_call_because_of_one_that_has_just_begun() {
     for (notice, heirs) in [(Duration::from_secs(3_600), 0), (Duration::from_millis(200), 1)] {
         for test in TestDb::each() {

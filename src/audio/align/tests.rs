@@ -265,7 +265,7 @@ fn there_is_room_for_little_more_than_what_is_open() {
         let runs: usize = aligner.runs.iter().map(|run| run.audio.capacity()).sum();
         most = most.max(aligner.caller.0.capacity() + aligner.bot.0.capacity() + runs);
     }
-    // 1.5 s of both, half a second between two blocks, what is sent ahead, and a step for each lane and run.
-    let open = 8 * (2 * 1_500 + 2 * 500 + 400);
+    // A stretch of both, half a second between two blocks, what is sent ahead, and a step for each lane and run.
+    let open = 8 * (2 * 1_000 + 2 * 500 + 400);
     assert!((open..open + 6 * STEP).contains(&most), "{most} of {open}");
 }

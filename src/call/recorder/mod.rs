@@ -1,6 +1,6 @@
 //! Recording of calls: what is heard on a call's thread goes in blocks to one thread that writes.
 //!
-//! The call hands over what came and went every half second or so and never waits: when the writer cannot keep up,
+//! The call hands over what came and went several times a second and never waits: when the writer cannot keep up,
 //! blocks are dropped and counted. Aligning both sides, silencing, writing and completing is the writer's business.
 
 pub mod queue;

@@ -33,7 +33,7 @@ pub enum Piece {
     },
 }
 
-/// What came and went in half a second of a call.
+/// What came and went in a call within `recording.block_ms`.
 #[derive(Debug, Default)]
 pub struct Block {
     /// In order.

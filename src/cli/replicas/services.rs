@@ -2,6 +2,7 @@
 
 use crate::cli::local::free_port;
 use anyhow::Context as _;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, chown};
@@ -239,35 +240,38 @@ impl Redis {
     }
 }
 
-/// What haproxy is told. A replica that says that it is not ready gets nothing new and keeps its streams. A webhook
-/// that a replica does not answer is put to another one: all of them may be asked twice. Long answers (lists of
-/// events) need another `timeout server` than this.
-const HAPROXY: &str = "\
-global
-    maxconn 8192
-defaults
-    mode http
-    option forwardfor
-    option redispatch 1
-    retries 3
-    retry-on conn-failure empty-response response-timeout
-    timeout connect 1s
-    timeout client 60s
-    timeout server 3s
-    timeout queue 5s
-    timeout tunnel 1h
-    timeout http-keep-alive 60s
-    timeout check 1s
-frontend calls
-    bind 127.0.0.1:{PORT}
-    default_backend replicas
-backend replicas
-    balance leastconn
-    option httpchk GET /api/ready
-    http-check expect status 200
-    http-response set-header x-served-by %s
-    default-server check inter 500ms fall 2 rise 1
-";
+/// What haproxy is told: what we ship, so that the drills show that it holds.
+const HAPROXY: &str = include_str!("../../../docker/haproxy/haproxy.cfg");
+
+/// The shipped settings for these servers, names and ports, on loopback. Answers say which server gave them.
+fn haproxy_settings(port: u16, servers: &[(String, u16)]) -> String {
+    let mut out = String::new();
+    let mut resolving = false;
+    for line in HAPROXY.lines() {
+        let words = line.trim_start();
+        if !line.starts_with(' ') && !words.is_empty() {
+            // Names are not looked up here.
+            resolving = words.starts_with("resolvers ");
+        }
+        if resolving || words.starts_with("server b ") {
+            continue;
+        }
+        if words.starts_with("bind ") {
+            let _ = writeln!(out, "    bind 127.0.0.1:{port}\n    http-response set-header x-served-by %s");
+        } else if let Some(rest) = words.strip_prefix("server a ") {
+            let how = rest.split_once(' ').map_or("", |(_, how)| how);
+            for (name, port) in servers {
+                let tracked = how.strip_suffix("/a").map(|backend| format!("{backend}/{name}"));
+                let how = tracked.as_deref().unwrap_or(how);
+                let _ = writeln!(out, "    server {name} 127.0.0.1:{port} {how}");
+            }
+        } else {
+            out.push_str(line.split(" resolvers ").next().unwrap_or(line));
+            out.push('\n');
+        }
+    }
+    out
+}
 
 /// haproxy before the replicas.
 #[derive(Debug)]
@@ -282,10 +286,7 @@ impl Balancer {
     pub async fn start(folder: &Path, port: u16, servers: &[(String, u16)]) -> anyhow::Result<Self> {
         let folder = folder.join("haproxy");
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let mut text = HAPROXY.replace("{PORT}", &port.to_string());
-        for (name, port) in servers {
-            text.push_str(&format!("    server {name} 127.0.0.1:{port}\n"));
-        }
+        let text = haproxy_settings(port, servers);
         let file = folder.join("haproxy.cfg");
         std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         let log = folder.join("log");
@@ -294,5 +295,29 @@ impl Balancer {
         let mut daemon = Daemon::spawn("haproxy", &mut command, &log, "TERM")?;
         daemon.until(&log, || is_listening(port)).await?;
         Ok(Self { url: format!("http://127.0.0.1:{port}"), _daemon: daemon })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_balancer_stands_before_the_drills_replicas() {
+        let servers = [("r1".to_owned(), 4_001), ("r2".to_owned(), 4_002), ("r3".to_owned(), 4_003)];
+        let text = haproxy_settings(4_000, &servers);
+        let count = |what: &str| text.lines().filter(|line| line.trim_start().starts_with(what)).count();
+        let backends = count("backend ");
+        assert_eq!(count("server "), 3 * backends, "{text}");
+        assert_eq!(count("bind 127.0.0.1:4000"), 1, "{text}");
+        assert!(text.contains("    server r2 127.0.0.1:4002 check\n"), "{text}");
+        assert!(text.contains("    server r3 127.0.0.1:4003 track replicas/r3\n"), "{text}");
+        for gone in ["frontdesk-", "resolv", ":8080", "/a\n"] {
+            assert!(!text.contains(gone), "{gone:?} in {text}");
+        }
+        let shipped = |what: &str| HAPROXY.lines().filter(|line| line.trim_start().starts_with(what)).count();
+        for kept in ["timeout ", "retry-on ", "backend ", "option ", "acl ", "use_backend ", "http-check "] {
+            assert_eq!(count(kept), shipped(kept), "{kept}");
+        }
     }
 }

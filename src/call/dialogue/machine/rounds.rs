@@ -67,8 +67,8 @@ impl DialogueMachine {
                 }
             };
             if let Some(answer) = self.tools.recall(&request) {
-                fx.push(finished(&request, answer, None));
-                self.history.tool_answer(&call.id, answer);
+                fx.push(finished(&request, &answer, None));
+                self.history.tool_answer(&call.id, &answer);
                 continue;
             }
             let key = request.key();
