@@ -142,7 +142,8 @@ pub async fn run_among(
         id: cluster.id().clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         calls: 0,
-        draining: false,
+        // As the registry says it then, until balancers may know of us.
+        draining: config.server.notice_ms > 0,
     };
     db.heartbeat(presence).await.context("the database does not take note of this process")?;
     let feed = Feed::default();

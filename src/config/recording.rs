@@ -16,7 +16,7 @@ settings! {
         /// A call's audio is handed to the disk in blocks of this length, ms.
         block_ms: u64 = 250, check within(100, 5_000);
         /// Blocks that may wait for the disk, all calls together; what comes then is dropped and counted.
-        queue: usize = 2_000, check within(1, 100_000);
+        queue: usize = 4_000, check within(1, 100_000);
         /// Address of an S3-compatible store that is not Amazon's.
         s3_base_url: Option<String> = None;
         /// Its region.

@@ -35,8 +35,8 @@ settings! {
         max_lag_ms: u64 = 50, check within(0, 10_000);
         /// Kernel limit on unacknowledged bytes of a stalled stream, ms.
         tcp_user_timeout_ms: u64 = 8_000, check within(1_000, 600_000);
-        /// Where others go on with our calls: how long a shutdown goes on as before, but not ready, so that a balancer
-        /// learns of it and sends nothing new, ms.
+        /// How long a balancer may take to learn that a replica is there, or not ready, ms. For so long a shutdown goes on as
+        /// before, where others go on with our calls; and nobody lets go of a call for one that has just begun.
         notice_ms: u64 = 2_000, check within(0, 60_000);
         /// How long a shutdown waits for live calls, ms.
         drain_ms: u64 = 120_000, check within(0, 3_600_000);

@@ -33,7 +33,7 @@ pub struct Presence {
     pub version: String,
     /// Calls it has.
     pub calls: u32,
-    /// It takes no new calls and is about to end.
+    /// Nobody is to let go of a call for it: it is about to end, or has just begun.
     pub draining: bool,
 }
 
@@ -44,7 +44,7 @@ pub struct Peer {
     pub id: ReplicaId,
     /// Since its last heartbeat, by the database's clock.
     pub age: Duration,
-    /// It takes no new calls and is about to end.
+    /// Nobody is to let go of a call for it: it is about to end, or has just begun.
     pub draining: bool,
     /// Calls it has.
     pub calls: u32,

@@ -7,7 +7,7 @@ use actix_http::h1::{Codec, Message};
 use actix_http::{ConnectionType, Payload, Request, Response, StatusCode};
 use actix_service::Service;
 use bytes::{Buf as _, Bytes, BytesMut};
-use futures_util::Stream;
+use futures_util::{FutureExt as _, Stream};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -36,6 +36,8 @@ pub(super) struct Connection<T> {
     io: T,
     codec: Codec,
     early: BytesMut,
+    /// What is to be written before anything else: answers to requests that came before this one on the connection.
+    before: BytesMut,
     ended: bool,
     /// Whether the answer is still waited for; until then the connection is read ahead.
     answering: bool,
@@ -55,7 +57,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let parts = framed.into_parts();
         // A copy: what was read ahead with the head is a few bytes in a buffer of kilobytes.
         let early = BytesMut::from(parts.read_buf.as_ref());
-        Self { io: parts.io, codec: parts.codec, early, ended: false, answering: true, reader: None }
+        Self {
+            io: parts.io,
+            codec: parts.codec,
+            early,
+            before: parts.write_buf,
+            ended: false,
+            answering: true,
+            reader: None,
+        }
     }
 
     /// Reads once; nothing is the end.
@@ -207,15 +217,21 @@ where
     let (mut head, body) = response.into_parts();
     if !upgraded {
         head.head_mut().set_connection_type(ConnectionType::Close);
+        // Its end is the connection's. The codec would announce chunks and write none: it takes the request for upgraded.
+        head.head_mut().no_chunking(true);
     }
-    let mut waiting = Waiting::default();
+    let before = std::mem::take(&mut connection.borrow_mut().before);
+    let mut waiting = Waiting { bytes: before, unflushed: false };
     let size = body.size();
     if connection.borrow_mut().codec.encode(Message::Item((head, size)), &mut waiting.bytes).is_err() {
         return;
     }
     if upgraded {
         // A connection that breaks is told by the end of the request's body.
-        let _ = carry(&connection, body, waiting, Coding::None).await;
+        if carry(&connection, body, waiting, Coding::None).await.is_ok() {
+            // What has come is read, and nothing is waited for: a socket closed over unread bytes is reset.
+            let _ = poll_fn(|cx| read_to_the_end(&connection, cx)).now_or_never();
+        }
     } else if carry(&connection, body, waiting, Coding::Http).await.is_ok() {
         let _ = timeout(LINGER, poll_fn(|cx| read_to_the_end(&connection, cx))).await;
     }
@@ -226,7 +242,7 @@ where
 enum Coding {
     /// As they are.
     None,
-    /// As HTTP says, in chunks perhaps.
+    /// As HTTP says.
     Http,
 }
 

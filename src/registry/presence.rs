@@ -273,8 +273,11 @@ impl Registry {
         let (db, me) = (self.db.clone(), self.cluster.id().clone());
         let open = self.roster.open();
         let doubts = self.presence.watch.doubts();
+        let patience = self.settings.lease;
         let looking = async move {
             let mut lost = Vec::new();
+            // What says that a call is ours may still wait to be written.
+            tokio::time::timeout(patience, db.flush()).await.unwrap_or(Err(DbError::Overloaded))?;
             for (sid, epoch) in open {
                 match db.owner_of(sid.clone()).await {
                     Ok(Some(owner)) if is_anothers(owner.replica.as_ref(), &me, owner.epoch, epoch) => {

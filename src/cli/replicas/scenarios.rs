@@ -495,6 +495,12 @@ async fn cut(fleet: &mut Fleet, size: &Size, scenario: Scenario) -> anyhow::Resu
     ));
     if redis {
         outcome.complaints.extend(came.iter().flat_map(harm));
+    } else {
+        // What those who were not answered met with, one of each.
+        for judged in came.iter().filter(|j| !harm(j).is_empty()).take(3) {
+            let why = harm(judged).into_iter().next().unwrap_or_default();
+            outcome.notes.push(format!("{why}; it heard {:?}", judged.placed.report.heard_text()));
+        }
     }
     if scenario == Scenario::PostgresCut {
         message_is_kept(fleet, &mut outcome, &judged).await?;

@@ -94,6 +94,39 @@ async fn who_is_refused_sees_why_and_the_connection_closes() {
 }
 
 #[actix_rt::test]
+async fn a_stream_that_is_not_upgraded_ends_with_its_connection() {
+    let (mut peer, io) = duplex(1_024);
+    let (request, connection) = asked(io, "");
+    let list = fn_service(|_: Request| async {
+        let body = stream::iter([Ok(Bytes::from_static(b"one ")), Ok(Bytes::from_static(b"two"))]);
+        Ok::<_, Infallible>(streaming(StatusCode::OK, body))
+    });
+    let asking = async {
+        let mut all = String::new();
+        peer.read_to_string(&mut all).await.unwrap();
+        assert!(!all.to_ascii_lowercase().contains("transfer-encoding"), "{all}");
+        assert!(all.to_ascii_lowercase().contains("connection: close"), "{all}");
+        assert!(all.ends_with("\r\n\r\none two"), "{all}");
+        drop(peer);
+    };
+    tokio::join!(hand_over(&list, request, connection), asking);
+}
+
+#[actix_rt::test]
+async fn what_was_answered_before_is_written_before() {
+    let (mut peer, io) = duplex(1_024);
+    let (request, mut connection) = asked(io, "");
+    connection.before.extend_from_slice(b"HTTP/1.1 204 No Content\r\n\r\n");
+    let asking = async {
+        assert!(read_head(&mut peer).await.starts_with("HTTP/1.1 204"));
+        assert!(read_head(&mut peer).await.starts_with("HTTP/1.1 101"));
+        peer.shutdown().await.unwrap();
+    };
+    let application = fn_service(echo);
+    tokio::join!(hand_over(&application, request, connection), asking);
+}
+
+#[actix_rt::test]
 async fn who_hangs_up_before_the_answer_frees_the_request() {
     let (mut peer, io) = duplex(1_024);
     let (request, connection) = asked(io, "");
