@@ -96,6 +96,7 @@ impl Registry {
             Ask::Claim { sid, .. } | Ask::Command { sid, .. } | Ask::Placed { sid, .. } => {
                 self.not_here(&sid)
             }
+            Ask::There => Say::Done,
             Ask::Unknown => Say::Unknown,
         }
     }

@@ -231,6 +231,11 @@ impl Finder {
             && owner.age.is_some_and(|age| age <= self.lease)
     }
 
+    /// Whether a replica that the database has not heard of is there all the same.
+    pub(super) async fn is_there(&self, whom: &ReplicaId) -> bool {
+        self.can_ask() && self.cluster.ask(whom, Ask::There.encode(), self.ask).await.is_ok()
+    }
+
     /// Asks the owner, and whoever it has given the call to.
     async fn ask_owner(&self, mut whom: ReplicaId, question: &Bytes) -> Option<(ReplicaId, Say)> {
         for _ in 0..2 {

@@ -178,6 +178,11 @@ impl Registry {
         for Peer { id, .. } in lapsed {
             let finder = self.finder(ctx);
             let taking = async move {
+                // It may only be cut off from the database. Whoever talks with its callers goes on, and writes it down later.
+                if finder.is_there(&id).await {
+                    tracing::warn!(replica = %id, "a replica is not heard of in the database, and answers: it keeps its calls");
+                    return (Rc::new(finder), Vec::new());
+                }
                 let taken = finder.db.take_over_lapsed(id.clone(), lease).await;
                 let calls = match taken {
                     Ok(calls) => calls,

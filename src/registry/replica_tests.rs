@@ -450,6 +450,37 @@ async fn a_replica_that_is_not_heard_of_is_taken_over_by_one_and_what_nobody_com
 }
 
 #[actix::test]
+async fn one_that_only_the_database_does_not_hear_keeps_its_calls() {
+    for test in TestDb::each() {
+        let mut world = World::new(test, 3, SOON).await;
+        let mut told = {
+            let [a, _, c] = &world.replicas[..] else { panic!() };
+            c.live(&c.new_call("CA2").await).await;
+            let (_, told) = a.live(&a.new_call("CA1").await).await;
+            a.db().flush().await.unwrap();
+            c.db().flush().await.unwrap();
+            told
+        };
+        world.replicas[0].registry.send(Freeze(true)).await.unwrap();
+        let b = &world.replicas[1];
+        until(async || b.registry.send(Company).await.unwrap() == 1).await;
+        world.replicas[2].die().await;
+        // By the time that the calls of the dead one are taken over, those of the other would have been.
+        let [a, b, _] = &mut world.replicas[..] else { panic!() };
+        assert_eq!(b.forsaken.recv().await, Some("CA2".into()));
+        let owner = b.db().owner_of("CA1".into()).await.unwrap().unwrap();
+        assert_eq!(owner.replica, Some(a.id()));
+        assert_eq!((a.here().await, b.here().await), (1, 1));
+        a.registry.send(Freeze(false)).await.unwrap();
+        until(async || b.registry.send(Company).await.unwrap() == 1).await;
+        while let Ok(told) = told.try_recv() {
+            assert!(matches!(told, Told::Staff(_)), "its caller has noticed {told:?}");
+        }
+        world.close().await;
+    }
+}
+
+#[actix::test]
 async fn one_that_was_only_frozen_falls_silent_when_it_wakes() {
     for test in TestDb::each() {
         let mut world = World::new(test, 2, SOON).await;

@@ -78,6 +78,8 @@ pub enum Ask {
     },
     /// Which calls are yours?
     List,
+    /// Are you there? Whatever is answered, the answer is yes.
+    There,
     /// Something that a newer version asks.
     #[serde(other)]
     Unknown,
@@ -181,7 +183,7 @@ impl Ask {
             | Self::Finish { sid, .. }
             | Self::Command { sid, .. }
             | Self::Placed { sid, .. } => Some(sid),
-            Self::List | Self::Unknown => None,
+            Self::List | Self::There | Self::Unknown => None,
         }
     }
 
@@ -332,6 +334,7 @@ mod tests {
             Ask::Command { sid: sid(), order: StaffOrder::Transfer { to: None } },
             Ask::Placed { admission: "a1".into(), sid: sid() },
             Ask::List,
+            Ask::There,
         ] {
             assert_eq!(Ask::decode(&ask.encode()), ask);
         }
