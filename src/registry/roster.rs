@@ -172,7 +172,8 @@ impl Entry {
 #[derive(Debug)]
 pub struct Roster {
     limits: Limits,
-    calls: HashMap<CallSid, Entry>,
+    /// In boxes: most of them have ended, and a table has half again as much room as it uses.
+    calls: HashMap<CallSid, Box<Entry>>,
     /// Calls we are placing whose identifier is not known yet.
     placing: HashMap<AdmissionId, Placing>,
     /// Calls that another replica has now.
@@ -206,8 +207,8 @@ impl Roster {
 
     /// Calls that an actor has, or is about to leave.
     pub fn held(&self) -> usize {
-        let held = |e: &&Entry| matches!(e.stage, Stage::Live { .. } | Stage::Leaving { .. });
-        self.calls.values().filter(held).count()
+        let held = |e: &Entry| matches!(e.stage, Stage::Live { .. } | Stage::Leaving { .. });
+        self.calls.values().filter(|e| held(e)).count()
     }
 
     /// Calls that take up room.
@@ -229,13 +230,13 @@ impl Roster {
 
     /// A call that is not over.
     pub fn show(&self, sid: &CallSid) -> Option<LiveCall> {
-        self.calls.get(sid).filter(|e| e.ended.is_none()).map(Entry::show)
+        self.calls.get(sid).filter(|e| e.ended.is_none()).map(|e| e.show())
     }
 
     /// Calls that are not over.
     pub fn list(&self) -> Vec<LiveCall> {
         let mut list: Vec<LiveCall> =
-            self.calls.values().filter(|e| e.ended.is_none()).map(Entry::show).collect();
+            self.calls.values().filter(|e| e.ended.is_none()).map(|e| e.show()).collect();
         list.sort_by(|a, b| (a.since, a.facts.sid.as_str()).cmp(&(b.since, b.facts.sid.as_str())));
         list
     }
@@ -271,9 +272,9 @@ impl Roster {
 
     /// Calls that were claimed before `then` and are still live, with their owner and its stream.
     pub fn claimed_before(&self, then: UnixMillis) -> Vec<(CallSid, Epoch, StreamSid)> {
-        let old = |e: &&Entry| matches!(e.stage, Stage::Live { since } if since < then);
+        let old = |e: &Entry| matches!(e.stage, Stage::Live { since } if since < then);
         let owner = |e: &Entry| Some((e.facts.sid.clone(), e.facts.epoch, e.stream.clone()?));
-        self.calls.values().filter(old).filter_map(owner).collect()
+        self.calls.values().filter(|e| old(e)).filter_map(|e| owner(e)).collect()
     }
 
     /// The same call asks to be let in again; none if it is not known here.
@@ -370,7 +371,7 @@ impl Roster {
             kept: None,
             trail: Trail::default(),
         };
-        self.calls.entry(entry.facts.sid.clone()).insert_entry(entry).into_mut()
+        self.calls.entry(entry.facts.sid.clone()).insert_entry(Box::new(entry)).into_mut()
     }
 
     /// A stream shows a token for `epoch` of a call.

@@ -81,7 +81,7 @@ impl Entry {
 impl Roster {
     /// What is to be stored of a call's next step, if that has changed since this was asked last.
     pub fn to_store(&mut self, sid: &CallSid) -> Option<(Epoch, Option<Kept>)> {
-        self.calls.get_mut(sid).and_then(Entry::change)
+        self.calls.get_mut(sid).and_then(|entry| entry.change())
     }
 
     /// The same of every call.

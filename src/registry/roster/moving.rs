@@ -177,7 +177,7 @@ impl Roster {
     fn forget(&mut self, now: UnixMillis, sid: &CallSid, to: Option<ReplicaId>) -> Option<Entry> {
         let entry = self.calls.remove(sid)?;
         self.moved.insert(sid.clone(), Moved { to, until: now.after(REMEMBER) });
-        Some(entry)
+        Some(*entry)
     }
 }
 

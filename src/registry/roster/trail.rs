@@ -130,7 +130,7 @@ impl Roster {
 
     /// What has happened to a call since this was asked last.
     pub fn news(&mut self, sid: &CallSid) -> Vec<AuditEvent> {
-        self.calls.get_mut(sid).map(Entry::news).unwrap_or_default()
+        self.calls.get_mut(sid).map(|entry| entry.news()).unwrap_or_default()
     }
 
     /// The same of every call.
