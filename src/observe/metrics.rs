@@ -7,6 +7,7 @@
 use super::series as s;
 use crate::domain::audit::CODES;
 use crate::domain::call::{CallFacts, EndReason, Outcome};
+use crate::domain::job::JobKind;
 use crate::domain::turn::{Speaker, TurnRecord};
 use crate::domain::usage::{Item, Used};
 use metrics::{counter, gauge, histogram};
@@ -121,6 +122,10 @@ pub fn call_ended(reason: EndReason, outcome: Outcome, lasted: Duration) {
     counter!(s::CALLS_ENDED, "reason" => reason.as_str(), "outcome" => most_of(outcome)).increment(1);
     histogram!(s::CALL_DURATION).record(lasted);
 }
+
+/// The words of [`most_of`].
+const OUTCOMES: [&str; 6] =
+    ["appointment_booked", "transferred", "message_taken", "follow_up", "lead_captured", "none"];
 
 /// The most that a call achieved, in one word.
 pub const fn most_of(outcome: Outcome) -> &'static str {
@@ -268,6 +273,11 @@ pub fn child_down(child: &'static str, panicked: bool) {
 /// A part of a call was started again.
 pub fn child_restarted(child: &'static str) {
     counter!(s::CHILD_RESTARTS, "child" => child).increment(1);
+}
+
+/// This replica's sign of life stands in the database, or could not be put there.
+pub fn database_reachable(is: bool) {
+    gauge!(s::DB_REACHABLE).set(if is { 1.0 } else { 0.0 });
 }
 
 /// The writer's transaction took so long.
@@ -456,7 +466,19 @@ pub(super) fn begin() {
         counter!(s::CALLS_REFUSED, "reason" => why.as_str()).increment(0);
     }
     for reason in EndReason::ALL {
-        counter!(s::CALLS_ENDED, "reason" => reason.as_str(), "outcome" => "none").increment(0);
+        for outcome in OUTCOMES {
+            counter!(s::CALLS_ENDED, "reason" => reason.as_str(), "outcome" => outcome).increment(0);
+        }
+    }
+    for child in ["call", "stt", "tts", "dialogue"] {
+        for panicked in ["true", "false"] {
+            counter!(s::CHILDREN_DOWN, "child" => child, "panicked" => panicked).increment(0);
+        }
+    }
+    for kind in JobKind::ALL {
+        for result in [JobResult::Done, JobResult::Retried, JobResult::Dead] {
+            counter!(s::JOB_RUNS, "kind" => kind.as_str(), "result" => result.as_str()).increment(0);
+        }
     }
     for service in Service::ALL {
         counter!(s::FALLBACKS, "kind" => service.as_str()).increment(0);
@@ -580,6 +602,20 @@ mod tests {
             (Outcome { transferred: true, message_taken: true, ..none }, "transferred"),
         ] {
             assert_eq!(most_of(outcome), word);
+            assert!(OUTCOMES.contains(&word));
+        }
+    }
+
+    #[test]
+    fn what_alerts_wait_for_is_there_before_it_happens() {
+        // A rate over a counter that begins with its first event misses that event.
+        let text = recorded(begin);
+        for (name, labels) in [
+            (s::CHILDREN_DOWN, "child=\"dialogue\",panicked=\"true\""),
+            (s::JOB_RUNS, "kind=\"summary\",result=\"dead\""),
+            (s::CALLS_ENDED, "reason=\"lost\",outcome=\"follow_up\""),
+        ] {
+            assert!(text.contains(&format!("{name}{{{labels}}} 0")), "{name}{{{labels}}} in {text}");
         }
     }
 

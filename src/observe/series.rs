@@ -98,6 +98,7 @@ series! {
     CHILD_RESTARTS: Counter "frontdesk_child_restarts_total" ["child"], "Parts of a call that were started again.";
     CHILDREN_DOWN: Counter "frontdesk_children_down_total" ["child", "panicked"], "Parts of a call, and calls, that were lost.";
     ACTORS: Gauge "frontdesk_actors" ["kind"], "Actors of calls: sessions, calls, and their parts. What is left when no call is live was forgotten.";
+    DB_REACHABLE: Gauge "frontdesk_database_reachable" [], "1 while the last sign of life of this replica stands in the database.";
     DB_QUEUE: Gauge "frontdesk_db_queue_writes" [], "Writes that wait for the database or are being written.";
     DB_WRITES: Counter "frontdesk_db_writes_total" ["result"], "Writes by what came of them.";
     DB_BATCH: Histogram "frontdesk_db_batch_seconds" [] in SHORT, "How long a transaction of the writer took.";

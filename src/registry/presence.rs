@@ -12,6 +12,7 @@ use crate::domain::call::CallKind;
 use crate::domain::ids::{CallSid, Epoch, ReplicaId};
 use crate::domain::time::UnixMillis;
 use crate::observe::clock::unix_now;
+use crate::observe::metrics;
 use actix::fut::wrap_stream;
 use actix::{ActorFutureExt, ActorStreamExt, AsyncContext, Context, StreamHandler, WrapFuture};
 use futures_util::StreamExt as _;
@@ -123,6 +124,7 @@ impl Registry {
         };
         ctx.spawn(beat.into_actor(self).map(|heard, this, ctx| {
             this.presence.beating = false;
+            metrics::database_reachable(heard.is_ok());
             match heard {
                 Ok(peers) => this.heard_of(peers, ctx),
                 Err(DbError::Closed) => {}

@@ -108,13 +108,16 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    /// Whether the run counts, every reply came, every interruption was heeded and nothing was broken.
+    /// Whether the run counts, every reply came, every interruption was heeded, every script was played to its end (whoever
+    /// is turned away plays none) and nobody broke a rule.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.void.is_none()
             && self.replies_delivered == self.replies_expected
             && self.ended_badly.is_empty()
+            && self.failures == 0
             && self.violations == 0
+            && self.vendors.as_ref().is_none_or(|vendors| vendors.violations == 0)
             && self.not_cleared == 0
             && self.voice_after_clear_bytes == 0
     }
