@@ -5,10 +5,10 @@
 
 use crate::net::upgrade;
 use crate::session::gated::Gated;
-use actix_http::body::{BoxBody, MessageBody};
+use actix_http::body::MessageBody;
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol, Request, Response};
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_service};
 use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
 use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
 use actix_web::dev::{AppConfig, Server};
@@ -119,12 +119,7 @@ where
     Stopped: Fn() -> Stop + 'static,
     Stop: Future<Output = ()> + 'static,
 {
-    let application = application.map_err(|error| {
-        let error: actix_web::Error = error.into();
-        Response::<BoxBody>::from(error.error_response())
-    });
-    let (application, upgraded) =
-        upgrade::both::<_, Gated<T>, B>(map_config(application, |()| AppConfig::default()));
+    let (application, upgraded) = upgrade::both::<_, Gated<T>, B>(upgrade::application(application));
     HttpService::build()
         .graceful_shutdown_signal(stopped)
         .client_request_timeout(REQUEST)

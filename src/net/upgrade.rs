@@ -9,7 +9,10 @@ use actix_codec::Framed;
 use actix_http::body::{BoxBody, MessageBody};
 use actix_http::h1::Codec;
 use actix_http::{Error, Request, Response};
-use actix_service::{ServiceFactory, fn_service};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
+};
+use actix_web::dev::AppConfig;
 use futures_util::future::LocalBoxFuture;
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -17,6 +20,36 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Where the application of one thread is once it is made.
 type Made<S> = Rc<OnceCell<Rc<S>>>;
+
+/// An application as HTTP's service and [`both`] want it: its errors are answers.
+pub fn application<I, S>(
+    made: I,
+) -> impl ServiceFactory<
+    Request,
+    Config = (),
+    Response = S::Response,
+    Error = Response<BoxBody>,
+    InitError = S::InitError,
+    Future = impl Future + 'static,
+    Service = impl Service<
+        Request,
+        Response = S::Response,
+        Error = Response<BoxBody>,
+        Future = impl Future + 'static,
+    >,
+>
+where
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<actix_web::Error> + 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+{
+    let made = made.into_factory().map_err(|error| {
+        let error: actix_web::Error = error.into();
+        Response::<BoxBody>::from(error.error_response())
+    });
+    map_config(made, |()| AppConfig::default())
+}
 
 /// Splits the application of one thread in two: for requests that stay with HTTP, and for those that leave it on
 /// connections of this kind.

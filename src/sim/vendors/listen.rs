@@ -2,9 +2,9 @@
 
 use super::{ConnectionUse, Shared};
 use crate::net::upgrade;
-use actix_http::body::{BoxBody, MessageBody};
+use actix_http::body::MessageBody;
 use actix_http::{HttpService, KeepAlive, Request, Response};
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, map_config};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::{AppConfig, Server};
 use actix_web::rt::net::TcpStream;
@@ -18,7 +18,6 @@ use std::time::Duration;
 const CONNECTIONS: usize = 100_000;
 /// How long a client may take to send the head of a request.
 const REQUEST: Duration = Duration::from_secs(5);
-
 /// How long a connection that was ended may take to close.
 const DISCONNECT: Duration = Duration::from_millis(500);
 
@@ -42,7 +41,7 @@ where
     let keep_alive = KeepAlive::Timeout(Duration::from_secs(shared.config.keep_alive_s.max(1)));
     let server = match shared.config.tls.clone() {
         None => builder.listen("vendors", listener, move || {
-            let (application, upgraded) = upgrade::both::<_, TcpStream, B>(application(factory()));
+            let (application, upgraded) = upgrade::both::<_, TcpStream, B>(upgrade::application(factory()));
             HttpService::build()
                 .keep_alive(keep_alive)
                 .client_request_timeout(REQUEST)
@@ -61,7 +60,7 @@ where
             builder.listen("vendors", listener, move || {
                 let controls = controls.clone();
                 let (application, upgraded) =
-                    upgrade::both::<_, TlsStream<TcpStream>, B>(application(factory()));
+                    upgrade::both::<_, TlsStream<TcpStream>, B>(upgrade::application(factory()));
                 HttpService::build()
                     .keep_alive(keep_alive)
                     .client_request_timeout(REQUEST)
@@ -79,35 +78,4 @@ where
         }
     };
     Ok(server?.run())
-}
-
-/// The application as the server below it wants it.
-fn application<I, S>(
-    made: I,
-) -> impl ServiceFactory<
-    Request,
-    Config = (),
-    Response = S::Response,
-    Error = Response<BoxBody>,
-    InitError = S::InitError,
-    Future = impl Future + 'static,
-    Service = impl Service<
-        Request,
-        Response = S::Response,
-        Error = Response<BoxBody>,
-        Future = impl Future + 'static,
-    >,
->
-where
-    I: IntoServiceFactory<S, Request>,
-    S: ServiceFactory<Request, Config = AppConfig> + 'static,
-    S::Error: Into<actix_web::Error> + 'static,
-    <S::Service as Service<Request>>::Future: 'static,
-{
-    use actix_service::ServiceFactoryExt as _;
-    let made = made.into_factory().map_err(|error| {
-        let error: actix_web::Error = error.into();
-        Response::<BoxBody>::from(error.error_response())
-    });
-    map_config(made, |()| AppConfig::default())
 }
