@@ -38,6 +38,12 @@ fn summaries(fault: Fault) -> FaultRule {
     FaultRule { service: Service::Openai, fault, skip: 0, times: None, contains: Some("Caller:".into()) }
 }
 
+/// How often the model was asked for a summary.
+fn summaries_asked(place: &Place) -> usize {
+    let asked = place.vendors.faults.seen(Service::Openai);
+    asked.iter().filter(|text| text.contains("You summarise phone calls")).count()
+}
+
 /// Waits for the job with a key to satisfy a condition.
 async fn until(db: &DbHandle, key: &str, holds: impl Fn(&StoredJob) -> bool) -> StoredJob {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
@@ -61,6 +67,12 @@ async fn a_process_killed_between_a_calls_end_and_its_summary_owes_it_and_the_ne
     let database = place.database().await;
     let job = until(&database, &key, |job| job.state == JobState::Leased).await;
     assert_eq!(job.attempts, 1);
+    // The lease comes before the question; the process dies with the answer outstanding.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while summaries_asked(&place) == 0 {
+        assert!(tokio::time::Instant::now() < deadline, "the model is never asked");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     server.kill();
     let call = database.call_overview(sid.clone()).await.unwrap().unwrap();
     assert!(call.ended_at.is_some() && call.summary.is_none());
@@ -79,9 +91,11 @@ async fn a_process_killed_between_a_calls_end_and_its_summary_owes_it_and_the_ne
     let server = Process::start(&place, &[]);
     let again = until(&database, &key, |_| true).await;
     assert_eq!((again.state, again.attempts, again.done), (JobState::Done, 2, job.done));
-    let asked = place.vendors.faults.seen(Service::Openai);
-    let summaries = asked.iter().filter(|text| text.contains("You summarise phone calls")).count();
-    assert_eq!(summaries, 2, "the one that died with its process, and the one that was written");
+    assert_eq!(
+        summaries_asked(&place),
+        2,
+        "the one that died with its process, and the one that was written"
+    );
     server.kill();
     database.shutdown().await;
 }
