@@ -297,6 +297,9 @@ pub struct LoadArgs {
     /// The server that is started has one core to itself, and callers and vendors have the others
     #[arg(long, conflicts_with = "url")]
     pub pin: bool,
+    /// How the running server is reached, and how many more ring than it has places for
+    #[command(flatten)]
+    pub reach: load::Reach,
     /// Report as JSON
     #[arg(long)]
     pub json: bool,
@@ -411,6 +414,7 @@ mod tests {
             tls: false,
             record: false,
             pin: true,
+            reach: load::Reach::default(),
             json: false,
         };
         let soak = SoakArgs { total: 20_000, calls: 200, tls: false, record: true };

@@ -2,6 +2,7 @@
 
 use super::access::{Access, Act};
 use super::body::Json;
+use super::gate::Gate;
 use super::live::take_toll;
 use super::problem::{ApiResult, Problem};
 use super::spend;
@@ -72,6 +73,7 @@ pub struct OutboundPlaced {
 #[post("/api/calls/outbound")]
 async fn place(
     services: web::Data<Rc<Services>>,
+    gate: web::Data<Gate>,
     access: Access<Act>,
     body: Json<OutboundBody>,
 ) -> ApiResult {
@@ -99,7 +101,7 @@ async fn place(
         brief: Arc::new(Outbound { purpose: purpose.clone(), context }),
     };
     if !services.registry.send(Place(call)).await? {
-        metrics::call_refused(Refused::Full);
+        metrics::call_refused(Refused::no_room(false, gate.draining()));
         return Err(Problem::unavailable("all lines are busy"));
     }
     let sid = match create(&services, &admission, &to, &from).await {

@@ -239,7 +239,7 @@ async fn incoming(
         Ok(Admitted::New(facts) | Admitted::Again(facts)) => stream_document(&services, &facts),
         Ok(Admitted::GoOn(onward)) => onward_document(&services, &voice.call_sid, onward, false),
         Ok(Admitted::Full) => {
-            let why = if lagging { Refused::Lag } else { Refused::Full };
+            let why = Refused::no_room(lagging, gate.draining());
             tracing::warn!(call.id = %voice.call_sid, why = why.as_str(), "call refused: no room");
             metrics::call_refused(why);
             match &services.transfer_number {

@@ -9,9 +9,10 @@ use crate::domain::phone::PhoneNumber;
 use crate::observe::clock::unix_now;
 use crate::registry::actor::Registry;
 use crate::registry::messages::{Finish, ListLive, StatusCame};
-use crate::registry::reaper::{Action, AtTwilio, Found, OpenHere, Reaper, Record, pause};
+use crate::registry::reaper::{Action, AtTwilio, Found, OpenHere, Questions, Reaper, Record, pause};
 use crate::twilio::rest::{CallChange, RestError, RestErrorKind, TwilioRest};
 use actix::{Addr, MailboxError};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Most pages of Twilio's list that a round reads for each end of a call.
@@ -67,7 +68,9 @@ impl Reconciler {
             tracing::warn!(read = list.calls.len(), "Twilio's list of calls is longer than is read");
         }
         let up: Vec<CallSid> = list.calls.into_iter().map(|call| call.sid).collect();
-        let questions = reaper.begin(unix_now(), &ours, &up);
+        let all = reaper.begin(unix_now(), &ours, &up);
+        let anothers = self.anothers(&all).await;
+        let questions = reaper.choose(all, &anothers);
         let mut answers = Vec::with_capacity(questions.ours.len());
         for sid in questions.ours {
             let answer = self.at_twilio(&sid).await?;
@@ -97,6 +100,18 @@ impl Reconciler {
                 sid: call.facts.sid,
             })
             .collect())
+    }
+
+    /// Which of the calls in question are another replica's. Where that is not known, all are treated alike.
+    async fn anothers(&self, all: &Questions) -> BTreeSet<CallSid> {
+        let among: Vec<CallSid> = all.ours.iter().chain(&all.theirs).cloned().collect();
+        if among.is_empty() {
+            return BTreeSet::new();
+        }
+        self.db.anothers(among).await.unwrap_or_else(|error| {
+            tracing::warn!(code = error.code(), "which calls are another replica's is not known");
+            BTreeSet::new()
+        })
     }
 
     async fn at_twilio(&self, sid: &CallSid) -> Result<AtTwilio, RestError> {

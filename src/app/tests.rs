@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 const ACCOUNT: &str = "AC00000000000000000000000000000001";
 const TOKEN: &str = "00112233445566778899aabbccddeeff";
 /// Long against an answer on loopback, short against the second that a forgotten socket lingers.
-const PROMPT: Duration = Duration::from_millis(700);
+const PROMPT: Duration = Duration::from_millis(900);
 
 /// A server of a test's own with simulated vendors.
 struct Desk {

@@ -1,6 +1,6 @@
 //! Both sides of a call on one time axis, as they were heard: the caller by arrival, the bot by when it is played.
 //!
-//! The caller's audio is never early, only late: of each second the frame that came soonest after it was spoken tells
+//! The caller's audio is never early, only late: of each 0.4 s the frame that came soonest after it was spoken tells
 //! the delay of all of them, so that a burst after a stall is laid where it belongs and a hole in the stream stays a
 //! hole. The bot's frames carry the time at which they are played; what is cleared before its time was never heard.
 //! For both, the last moments are kept open until nothing can change in them any more. Silence fills what is left.
@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 
 /// Samples in one second.
 const SECOND: u64 = 8_000;
-/// Longest stretch of the caller's audio that shares one delay, samples.
-const RUN: u64 = SECOND;
+/// Longest stretch of the caller's audio that shares one delay, samples (0.4 s). Nothing is handed out while one is open.
+const RUN: u64 = SECOND * 2 / 5;
 /// Audio this much later than the stretch before it did not just travel slowly, samples (200 ms).
 const JUMP: i64 = 1_600;
 /// Delays that differ by less are the same: no cut is made between two stretches, samples (60 ms).
@@ -22,10 +22,10 @@ const SAME: i64 = 480;
 const FALLS: i64 = 80;
 /// While nothing of the caller comes, what is newer than this is kept open for what may be on its way, samples (5 s).
 const LINGER: u64 = 5 * SECOND;
-/// What is this old does not change any more, unless the stretch it belongs to is still open, samples (0.5 s).
-const HOLD: u64 = 4_000;
+/// What is this old does not change any more, unless the stretch it belongs to is still open, samples (0.25 s).
+const HOLD: u64 = 2_000;
 /// Room for audio grows by this much, bytes.
-const STEP: usize = 2_048;
+const STEP: usize = 1_024;
 /// The bot's audio is never played this much later than it is sent, samples (15 s).
 const AHEAD: u64 = 15 * SECOND;
 
@@ -78,8 +78,9 @@ impl Lane {
         for (place, byte) in places.zip(self.0.drain(..count)) {
             *place = byte;
         }
-        if self.0.is_empty() {
-            self.0 = Vec::new();
+        // What a burst once needed is given back.
+        if self.0.capacity() > self.0.len().saturating_add(2 * STEP) {
+            self.0.shrink_to(self.0.len().next_multiple_of(STEP));
         }
     }
 }

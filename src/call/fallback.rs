@@ -25,6 +25,11 @@ pub fn resume_at(text: &str, sent_ms: u64) -> usize {
     resume
 }
 
+/// How long `text` takes to be spoken, ms, as far as that can be known before.
+pub fn spoken_ms(text: &str) -> u64 {
+    (text.chars().count() as u64).saturating_mul(1_000) / CHARS_PER_SECOND
+}
+
 /// Whether there is anything in `text` that a voice could say.
 pub fn is_speakable(text: &str) -> bool {
     text.chars().any(char::is_alphanumeric)

@@ -7,7 +7,7 @@ use super::meter::Meter;
 use super::playback::{FRAME_BYTES, Outgoing, Playback};
 use super::recorder::tap::Tap;
 use super::stt::messages::CallerAudio;
-use super::tts::messages::VoiceOut;
+use super::tts::messages::{RUNWAY_MS, VoiceOut};
 use crate::audio::vad::VadState;
 use crate::audio::wav::stereo::Side;
 use crate::config::call::CallConfig;
@@ -57,6 +57,7 @@ pub struct Media {
     silence_join: usize,
     playback: RefCell<Playback>,
     room: Rc<Notify>,
+    low: Rc<Notify>,
     waker: RefCell<Option<Box<dyn Fn()>>>,
     wake_sent: Cell<bool>,
     /// The stream comes back by itself for what is queued.
@@ -87,6 +88,7 @@ impl Media {
             silence_join: bytes(stt.silence_join_ms).min(bytes(stt.gap_buffer_ms).max(160)),
             playback: RefCell::new(Playback::new(lead, call.playback_buffer_ms)),
             room: Rc::new(Notify::new()),
+            low: Rc::new(Notify::new()),
             waker: RefCell::new(None),
             wake_sent: Cell::new(false),
             pull_armed: Cell::new(false),
@@ -220,18 +222,24 @@ impl Media {
         };
         self.pull_armed.set(next.is_some());
         let first_sent = playback.take_first_sent();
+        self.tell_of_room(&playback);
+        (next, first_sent)
+    }
+
+    /// Wakes who waits for room, or for the audio to run low.
+    fn tell_of_room(&self, playback: &Playback) {
         if playback.has_room() {
             self.room.notify_waiters();
         }
-        (next, first_sent)
+        if playback.waiting_ms() < RUNWAY_MS {
+            self.low.notify_waiters();
+        }
     }
 
     /// Lets `f` at the playback.
     pub fn with_playback<T>(&self, f: impl FnOnce(&mut Playback) -> T) -> T {
         let result = f(&mut self.playback.borrow_mut());
-        if self.playback.borrow().has_room() {
-            self.room.notify_waiters();
-        }
+        self.tell_of_room(&self.playback.borrow());
         result
     }
 
@@ -326,6 +334,18 @@ impl VoiceOut for Media {
             room.notified().await;
         }
         .boxed_local()
+    }
+
+    fn waiting_ms(&self) -> u64 {
+        self.playback.borrow().waiting_ms()
+    }
+
+    fn runs_low(&self) -> LocalBoxFuture<'static, ()> {
+        if self.waiting_ms() < RUNWAY_MS {
+            return futures_util::future::ready(()).boxed_local();
+        }
+        let low = Rc::clone(&self.low);
+        async move { low.notified().await }.boxed_local()
     }
 }
 
@@ -426,6 +446,21 @@ mod tests {
         assert_eq!((audio.len(), audio[0], audio[199]), (200, 0xFF, 0x00));
         assert_eq!(media.take(usize::MAX).unwrap().len(), 120);
         assert!(media.take(usize::MAX).is_none());
+    }
+
+    #[actix::test]
+    async fn the_voice_is_told_once_little_waits_to_be_sent() {
+        let media = media();
+        assert!(media.runs_low().now_or_never().is_some(), "nothing waits");
+        assert!(media.begin_sentence(ReplyId(1), 0, "Good morning."));
+        assert!(media.audio(ReplyId(1), 0, Bytes::from_static(&[0x55; 32_000])));
+        assert_eq!(media.waiting_ms(), 4_000);
+        let mut low = media.runs_low();
+        media.pull(|_| {});
+        assert!((RUNWAY_MS..4_000).contains(&media.waiting_ms()));
+        assert!(low.as_mut().now_or_never().is_none(), "the lead was sent");
+        media.with_playback(|playback| playback.clear(media.now(), ReplyId(1)));
+        assert!(low.now_or_never().is_some(), "and the rest cleared");
     }
 
     #[actix::test]

@@ -317,6 +317,11 @@ impl Playback {
         Some((last.sent / BYTES_PER_MS) as u64)
     }
 
+    /// Audio that waits to be sent, ms.
+    pub fn waiting_ms(&self) -> u64 {
+        (self.buffer.len() / BYTES_PER_MS) as u64
+    }
+
     /// Whether there is room for more audio.
     pub fn has_room(&self) -> bool {
         self.buffer.len() < self.limit

@@ -15,8 +15,11 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Parts of the run; after each the server has a rest, and it is looked what is left.
-const PARTS: u32 = 10;
+/// Parts of the run; after each the server has a rest, and it is looked what is left. Fewer where a part would be too small for
+/// as many calls at once.
+const PARTS: usize = 10;
+/// Time between the beginnings of two calls of a part, until all are there.
+const BETWEEN: Duration = Duration::from_millis(25);
 /// Longest wait for the server to have put everything away.
 const REST: Duration = Duration::from_secs(60);
 /// How often it is looked.
@@ -27,6 +30,9 @@ const FILES: u64 = 16;
 const THREADS: u64 = 8;
 /// Memory that a call may leave behind, in bytes: what the allocator scatters, not what a call keeps.
 const LEFT_BYTES: f64 = 1_024.0;
+/// Calls over which memory has to be compared to tell anything of them: a thread that comes to life takes more than fewer
+/// calls may leave.
+const TELLING: u64 = 1_000;
 
 /// What a server without calls has.
 #[derive(Clone, Copy, Debug)]
@@ -49,14 +55,16 @@ pub fn run(args: &SoakArgs) -> anyhow::Result<ExitCode> {
     config.vendors = server.times;
     config.duration = Duration::MAX;
     config.settle = Duration::ZERO;
+    config.ramp = BETWEEN.saturating_mul(args.calls);
     let (total, at_once) = (args.total as usize, args.calls as usize);
+    let parts = parts(total, at_once);
     println!("{total} calls, {at_once} at once\n");
     println!("   calls  memory, MB  at most, MB  open files  threads  actors  added p95, ms      replies");
     let mut complaints = Vec::new();
     let (mut rests, mut begun) = (Vec::new(), 0);
     // The first part only warms up: pools, caches and the allocator take what they keep.
-    for part in 0..=PARTS as usize {
-        let of_all = |part: usize| total * part / PARTS as usize;
+    for part in 0..=parts {
+        let of_all = |part: usize| total * part / parts;
         let calls = if part == 0 { at_once.saturating_mul(2) } else { of_all(part) - of_all(part - 1) };
         config.total = Some(calls);
         let report = run_load(&config)?;
@@ -67,6 +75,9 @@ pub fn run(args: &SoakArgs) -> anyhow::Result<ExitCode> {
         rests.push(rest);
     }
     complaints.extend(left_behind(&rests));
+    if telling(&rests).is_none() {
+        println!("\n(too few calls to tell what each leaves in memory: not judged)");
+    }
     let summaries = until_summarised(&server, begun as u64)?;
     server.finish()?;
     let counts = counts(&server)?;
@@ -77,6 +88,11 @@ pub fn run(args: &SoakArgs) -> anyhow::Result<ExitCode> {
     }
     println!("{}", if complaints.is_empty() { "passed" } else { "NOT PASSED" });
     Ok(if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// In how many parts the calls are placed: each of at least as many as there are at once.
+fn parts(total: usize, at_once: usize) -> usize {
+    total.checked_div(at_once).unwrap_or_default().clamp(1, PARTS)
 }
 
 fn print_line(rest: &Rest, report: &LoadReport) {
@@ -103,9 +119,14 @@ fn complaints_of(report: &LoadReport) -> impl Iterator<Item = String> {
     (lost > 0)
         .then(|| format!("{lost} replies did not come"))
         .into_iter()
+        .chain((report.refused > 0).then(|| format!("{} calls were turned away", report.refused)))
         .chain(ends)
         .chain(unmet)
         .chain(broken)
+        .chain(report.vendors.iter().filter(|vendors| vendors.violations > 0).map(|vendors| {
+            // Counted from the server's beginning.
+            format!("its vendors object {} times", vendors.violations)
+        }))
 }
 
 /// Waits until the server has nothing of calls any more, or for as long as that may take.
@@ -137,10 +158,7 @@ fn left_behind(rests: &[Rest]) -> Vec<String> {
     for rest in rests.iter().filter(|rest| rest.actors > 0) {
         left.push(format!("{} actors were left after {} calls", rest.actors, rest.calls));
     }
-    // For some minutes it is remembered of each call how it ended, for Twilio may ask again: what grows for as long is no
-    // leak. So memory is compared from the middle on.
-    let each = growth(rests.get(rests.len() / 2..).unwrap_or_default());
-    if each > LEFT_BYTES {
+    if let Some(each) = telling(rests).map(growth).filter(|each| *each > LEFT_BYTES) {
         left.push(format!("each call left {each:.0} bytes of memory, more than {LEFT_BYTES}"));
     }
     if last.files > first.files.saturating_add(FILES) {
@@ -150,6 +168,14 @@ fn left_behind(rests: &[Rest]) -> Vec<String> {
         left.push(format!("{} threads run, {} did at first", last.threads, first.threads));
     }
     left
+}
+
+/// The rests between which memory is compared, if there were calls enough between them. For some minutes it is remembered of
+/// each call how it ended, for Twilio may ask again: what grows for as long is no leak. So it is compared from the middle on.
+fn telling(rests: &[Rest]) -> Option<&[Rest]> {
+    let compared = rests.get(rests.len() / 2..)?;
+    let calls = compared.last()?.calls.saturating_sub(compared.first()?.calls);
+    (calls >= TELLING).then_some(compared)
 }
 
 /// Bytes that memory has grown by with each call: the median over all pairs of rests (Theil and Sen's slope). A leak shows
@@ -245,6 +271,24 @@ mod tests {
         assert_eq!(left.len(), 4, "{left:?}");
         assert!(left[0].contains("3 actors"), "{left:?}");
         assert!(left_behind(&[]).is_empty());
+    }
+
+    #[test]
+    fn what_few_calls_leave_in_memory_is_not_judged_and_everything_else_is() {
+        let few = [rest(20, 50_000, 30, 12, 0), rest(35, 60_000, 30, 12, 0), rest(50, 70_000, 30, 12, 0)];
+        assert!(telling(&few).is_none() && telling(&[]).is_none());
+        assert_eq!(left_behind(&few), Vec::<String>::new());
+        let [first, middle, last] = few;
+        let left = left_behind(&[first, middle, Rest { files: 99, threads: 99, actors: 1, ..last }]);
+        assert_eq!(left.len(), 3, "{left:?}");
+        let many = [first, rest(1_000, 60_000, 30, 12, 0), rest(2_000, 70_000, 30, 12, 0)];
+        assert!(telling(&many).is_some());
+        assert_eq!(left_behind(&many).len(), 1);
+    }
+
+    #[test]
+    fn a_part_is_never_smaller_than_the_calls_at_once() {
+        assert_eq!([parts(20_000, 200), parts(30, 10), parts(30, 100), parts(0, 0)], [10, 3, 1, 1]);
     }
 
     #[test]

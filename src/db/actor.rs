@@ -277,7 +277,11 @@ impl DbActor {
             Ok(()) => self.totals.written.fetch_add(1, Ordering::Relaxed),
             Err(error) => {
                 tracing::warn!(error.code = error.code(), error = %error, write.kind = kind, "write failed");
-                self.totals.failed.fetch_add(1, Ordering::Relaxed)
+                // Who waits is told that the database is away, and keeps it or says so: nothing is lost. Nor is what was
+                // not ours to write any more.
+                let absent = error.is_passing() || matches!(error, DbError::NotWritable(_));
+                let kept = waiting.reply.is_some() && absent;
+                self.totals.failed.fetch_add(u64::from(!kept && error.fenced().is_none()), Ordering::Relaxed)
             }
         };
         drop(waiting.permit);

@@ -72,9 +72,10 @@ struct Shared {
 pub struct DbStats {
     /// Writes that wait or are being written.
     pub queued: usize,
-    /// Writes that found the queue full.
+    /// Writes that found the queue full and were lost.
     pub refused: u64,
-    /// Writes that failed for good.
+    /// Writes that failed for good; not those of which whoever waited was told that the database is away, nor those of
+    /// calls that are another replica's by now.
     pub failed: u64,
     /// Writes that stand.
     pub written: u64,
@@ -196,7 +197,21 @@ impl DbHandle {
     /// Queues a write and forgets it. Refused if the queue is full; an accepted write is written even if the database
     /// is closed or away for a while in between.
     pub fn record(&self, write: Write) -> Result<(), DbRefused> {
+        let recorded = self.offer(write);
+        if recorded == Err(DbRefused::Full) {
+            self.lose(1);
+        }
+        recorded
+    }
+
+    /// The same for whoever keeps what is refused and offers it again: it counts as lost only when he gives it up.
+    pub fn offer(&self, write: Write) -> Result<(), DbRefused> {
         self.enqueue(write, None)
+    }
+
+    /// Counts writes that found the queue full, were kept, and are given up.
+    pub fn lose(&self, writes: u64) {
+        self.0.refused.fetch_add(writes, Ordering::Relaxed);
     }
 
     /// Queues a write, at once and not when the future is first polled; the future waits until it stands.
@@ -262,10 +277,7 @@ impl DbHandle {
         if !*open {
             return Err(DbRefused::Closed);
         }
-        let Ok(permit) = self.0.places.clone().try_acquire_owned() else {
-            self.0.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(DbRefused::Full);
-        };
+        let Ok(permit) = self.0.places.clone().try_acquire_owned() else { return Err(DbRefused::Full) };
         // The permit is the bound; the mailbox has none.
         self.0.writer.do_send(Enqueue(Queued { write, reply, permit, tries: 0 }));
         Ok(())

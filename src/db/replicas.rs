@@ -16,6 +16,7 @@ use crate::domain::time::UnixMillis;
 use crate::observe::clock::unix_now;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How often work that lost to a passing failure (a deadlock) is tried.
@@ -179,6 +180,24 @@ fn owner_of(conn: &mut AnyConnection, sid: &CallSid) -> Result<Option<Ownership>
     }))
 }
 
+fn anothers(
+    conn: &mut AnyConnection,
+    me: &ReplicaId,
+    among: &[CallSid],
+) -> Result<BTreeSet<CallSid>, DbError> {
+    let mut found = BTreeSet::new();
+    for sids in among.chunks(TOGETHER) {
+        let theirs: Vec<String> = calls::table
+            .filter(calls::call_sid.eq_any(sids.iter().map(CallSid::as_str)))
+            .filter(calls::ended_ms.is_null())
+            .filter(calls::replica.ne(Some(me.as_str())))
+            .select(calls::call_sid)
+            .load(conn)?;
+        found.extend(theirs.into_iter().map(CallSid::new));
+    }
+    Ok(found)
+}
+
 fn take_over(
     conn: &mut AnyConnection,
     me: &ReplicaId,
@@ -299,6 +318,7 @@ fn strays(conn: &mut AnyConnection, me: &ReplicaId) -> Result<Vec<Stray>, DbErro
 pub(super) fn ask_everything(conn: &mut AnyConnection) -> Result<(), DbError> {
     let nobody = ReplicaId::from_bits(0);
     owner_of(conn, &CallSid::from("CA0"))?;
+    anothers(conn, &nobody, &[CallSid::from("CA0"), CallSid::from("CA1")])?;
     strays(conn, &nobody)?;
     take_over(conn, &nobody, &CallSid::from("CA0"), Epoch(1))?;
     let _: Vec<i64> = calls_of!(nobody).order(calls::id.asc()).select(calls::id).load(conn)?;
@@ -314,6 +334,12 @@ impl DbHandle {
     /// Whose a call is; none if it is unknown.
     pub async fn owner_of(&self, sid: CallSid) -> Result<Option<Ownership>, DbError> {
         self.read(move |conn| owner_of(conn, &sid)).await
+    }
+
+    /// Which of these calls are open and another replica's, be it there or not.
+    pub async fn anothers(&self, among: Vec<CallSid>) -> Result<BTreeSet<CallSid>, DbError> {
+        let me = self.replica().clone();
+        self.read(move |conn| anothers(conn, &me, &among)).await
     }
 
     /// Takes a call over that is open and still at epoch `from`: it is ours, one epoch later. None: somebody else was first,

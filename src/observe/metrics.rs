@@ -26,8 +26,10 @@ const FRAME_MS: u64 = 20;
 /// Why a call was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// There are as many as may be, or the server is about to stop.
+    /// There are as many as may be.
     Full,
+    /// The server is about to stop.
+    Draining,
     /// A worker thread is late.
     Lag,
     /// As much is spent as may be.
@@ -38,12 +40,22 @@ pub enum Refused {
 
 impl Refused {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Full, Self::Lag, Self::Spend, Self::Rate];
+    pub const ALL: [Self; 5] = [Self::Full, Self::Draining, Self::Lag, Self::Spend, Self::Rate];
+
+    /// Why there is no room.
+    pub const fn no_room(lagging: bool, draining: bool) -> Self {
+        match (lagging, draining) {
+            (true, _) => Self::Lag,
+            (false, true) => Self::Draining,
+            (false, false) => Self::Full,
+        }
+    }
 
     /// The label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
+            Self::Draining => "draining",
             Self::Lag => "lag",
             Self::Spend => "spend",
             Self::Rate => "rate",
@@ -603,6 +615,22 @@ mod tests {
         ] {
             assert_eq!(most_of(outcome), word);
             assert!(OUTCOMES.contains(&word));
+        }
+    }
+
+    #[test]
+    fn a_refusal_while_the_server_is_about_to_stop_is_not_one_for_want_of_room() {
+        for (lagging, draining, why) in [
+            (false, false, Refused::Full),
+            (false, true, Refused::Draining),
+            (true, false, Refused::Lag),
+            (true, true, Refused::Lag),
+        ] {
+            assert_eq!(Refused::no_room(lagging, draining), why);
+        }
+        let text = recorded(begin);
+        for why in Refused::ALL {
+            has(&text, &format!("frontdesk_calls_refused_total{{reason=\"{}\"}} 0", why.as_str()));
         }
     }
 

@@ -100,7 +100,7 @@ series! {
     ACTORS: Gauge "frontdesk_actors" ["kind"], "Actors of calls: sessions, calls, and their parts. What is left when no call is live was forgotten.";
     DB_REACHABLE: Gauge "frontdesk_database_reachable" [], "1 while the last sign of life of this replica stands in the database.";
     DB_QUEUE: Gauge "frontdesk_db_queue_writes" [], "Writes that wait for the database or are being written.";
-    DB_WRITES: Counter "frontdesk_db_writes_total" ["result"], "Writes by what came of them.";
+    DB_WRITES: Counter "frontdesk_db_writes_total" ["result"], "Writes by what came of them: they stand, failed for good, or found the queue full. What is kept and tried again, refused to whoever waits for it, or not ours to write any more, is none of these.";
     DB_BATCH: Histogram "frontdesk_db_batch_seconds" [] in SHORT, "How long a transaction of the writer took.";
     UNWRITTEN: Gauge "frontdesk_unwritten_writes" [], "Writes of the registry that found the database's queue full and are kept.";
     SPOOL: Gauge "frontdesk_spool_bytes" [], "Messages that wait on the disk for the database.";

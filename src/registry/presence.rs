@@ -5,7 +5,7 @@
 
 use super::actor::{Registry, Settings};
 use super::peers::Taken;
-use super::watch::{Rhythm, Watch};
+use super::watch::{Fate, Outage, Rhythm, Watch};
 use crate::call::messages::StreamEvent;
 use crate::db::{DbError, Peer, Presence};
 use crate::domain::call::CallKind;
@@ -17,7 +17,7 @@ use actix::fut::wrap_stream;
 use actix::{ActorFutureExt, ActorStreamExt, AsyncContext, Context, StreamHandler, WrapFuture};
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,6 +33,12 @@ pub(super) struct PresenceState {
     since: Instant,
     pub(super) watch: Watch,
     peers: Vec<Peer>,
+    /// Of them, those that are silent in the database and answer: that was told.
+    spared: HashSet<ReplicaId>,
+    /// Heartbeats fail.
+    unheard: Outage,
+    /// Whose our calls are cannot be looked up.
+    unlooked: Outage,
     /// One is on its way.
     pub(super) beating: bool,
     /// No more of them.
@@ -51,12 +57,14 @@ pub(super) struct PresenceState {
 
 impl PresenceState {
     pub(super) fn new(settings: Settings) -> Self {
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let rhythm = Rhythm { heartbeat: ms(settings.heartbeat), lease: ms(settings.lease) };
         Self {
             since: Instant::now(),
             watch: Watch::new(rhythm),
             peers: Vec::new(),
+            spared: HashSet::new(),
+            unheard: Outage::default(),
+            unlooked: Outage::default(),
             beating: false,
             over: false,
             open: settings.notice.is_zero(),
@@ -68,8 +76,12 @@ impl PresenceState {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+        ms(self.since.elapsed())
     }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Registry {
@@ -93,7 +105,7 @@ impl Registry {
 
     /// Those that are there.
     pub(super) fn company(&self) -> impl Iterator<Item = &Peer> {
-        self.presence.peers.iter().filter(|peer| peer.age <= self.settings.lease)
+        self.presence.peers.iter().filter(|peer| self.presence.watch.is_there(ms(peer.age)))
     }
 
     /// Whether there are any.
@@ -126,11 +138,21 @@ impl Registry {
             this.presence.beating = false;
             metrics::database_reachable(heard.is_ok());
             match heard {
-                Ok(peers) => this.heard_of(peers, ctx),
+                Ok(peers) => {
+                    if this.presence.unheard.ends() {
+                        tracing::info!("the others can be told again that we are there");
+                    }
+                    this.heard_of(peers, ctx);
+                }
                 Err(DbError::Closed) => {}
                 Err(error) => {
                     this.presence.watch.failed();
-                    tracing::warn!(code = error.code(), "the others cannot be told that we are there");
+                    let code = error.code();
+                    if this.presence.unheard.begins() {
+                        tracing::warn!(code, "the others cannot be told that we are there");
+                    } else {
+                        tracing::debug!(code, "the others still cannot be told that we are there");
+                    }
                 }
             }
         }));
@@ -148,9 +170,9 @@ impl Registry {
         if self.presence.watch.is_doubtful() {
             self.look_what_is_ours(ctx);
         }
-        // Nobody else is at a file of ours: whoever is in it is dead.
-        if !self.presence.over && (self.settings.exclusive || self.presence.watch.is_steady(now)) {
-            self.take_over_lapsed(ctx);
+        let judges = !self.presence.over && self.presence.watch.judges(now, self.settings.exclusive);
+        self.take_over_lapsed(judges, ctx);
+        if judges {
             self.look_for_strays(now, ctx);
         }
     }
@@ -172,18 +194,18 @@ impl Registry {
         }
     }
 
-    fn take_over_lapsed(&mut self, ctx: &mut Context<Self>) {
-        let lease = self.settings.lease;
-        let (lapsed, there) =
-            std::mem::take(&mut self.presence.peers).into_iter().partition(|p| p.age > lease);
-        self.presence.peers = there;
-        for Peer { id, .. } in lapsed {
+    fn take_over_lapsed(&mut self, judges: bool, ctx: &mut Context<Self>) {
+        let (lease, watch) = (self.settings.lease, self.presence.watch);
+        let PresenceState { peers, spared, .. } = &mut self.presence;
+        let silent = |peer: &Peer| watch.fate(judges, ms(peer.age), None) == Fate::Asked;
+        spared.retain(|id| peers.iter().any(|peer| peer.id == *id && !watch.is_there(ms(peer.age))));
+        let lapsed: Vec<Peer> = peers.iter().filter(|peer| silent(peer)).cloned().collect();
+        for Peer { id, age, .. } in lapsed {
             let finder = self.finder(ctx);
             let taking = async move {
-                // It may only be cut off from the database. Whoever talks with its callers goes on, and writes it down later.
-                if finder.is_there(&id).await {
-                    tracing::warn!(replica = %id, "a replica is not heard of in the database, and answers: it keeps its calls");
-                    return (Rc::new(finder), Vec::new());
+                let fate = watch.fate(judges, ms(age), Some(finder.is_there(&id).await));
+                if fate != Fate::Lost {
+                    return (Rc::new(finder), Err(id));
                 }
                 let taken = finder.db.take_over_lapsed(id.clone(), lease).await;
                 let calls = match taken {
@@ -196,9 +218,13 @@ impl Registry {
                 if !calls.is_empty() {
                     tracing::warn!(replica = %id, calls = calls.len(), "calls of a dead replica taken over");
                 }
-                (Rc::new(finder), calls)
+                (Rc::new(finder), Ok(calls))
             };
-            ctx.spawn(taking.into_actor(self).map(|(finder, calls), _, ctx| {
+            ctx.spawn(taking.into_actor(self).map(|(finder, taken), this, ctx| {
+                let calls = match taken {
+                    Ok(calls) => calls,
+                    Err(id) => return this.spared(id),
+                };
                 // Each as soon as its state is there: until then others ask us in vain.
                 let states = stream::iter(calls).map(move |call| {
                     let finder = Rc::clone(&finder);
@@ -210,6 +236,16 @@ impl Registry {
                 // Also where there were no calls: there may be jobs.
                 ctx.spawn(each.map(|(), this: &mut Self, ctx| this.forsaken(Vec::new(), ctx)));
             }));
+        }
+    }
+
+    /// One that is silent in the database has answered.
+    fn spared(&mut self, id: ReplicaId) {
+        if self.presence.spared.contains(&id) {
+            tracing::debug!(replica = %id, "a replica is still not heard of in the database, and answers");
+        } else {
+            tracing::warn!(replica = %id, "a replica is not heard of in the database, and answers: it keeps its calls");
+            self.presence.spared.insert(id);
         }
     }
 
@@ -232,8 +268,7 @@ impl Registry {
         if now < self.presence.strays_due {
             return;
         }
-        let lease = u64::try_from(self.settings.lease.as_millis()).unwrap_or(u64::MAX);
-        self.presence.strays_due = now.saturating_add(lease);
+        self.presence.strays_due = now.saturating_add(ms(self.settings.lease));
         let db = self.db.clone();
         let looking = async move { db.strays().await };
         ctx.spawn(looking.into_actor(self).map(move |found, this, ctx| match found {
@@ -244,9 +279,9 @@ impl Registry {
                     if this.knows(&sid) || this.roster.moved(&sid).is_some() {
                         continue;
                     }
-                    // One that is just being brought here, or taken by another, is none.
                     let since = seen.get(&sid).copied().unwrap_or(now);
-                    if now.saturating_sub(since) >= lease || this.settings.exclusive && !stray.ours {
+                    let buried = this.settings.exclusive && !stray.ours;
+                    if this.presence.watch.is_left(since, now, buried) {
                         this.take_stray(sid, epoch, ctx);
                     } else {
                         this.presence.strays.insert(sid, since);
@@ -300,13 +335,21 @@ impl Registry {
             this.presence.asking = false;
             match lost {
                 Ok(lost) => {
+                    if this.presence.unlooked.ends() {
+                        tracing::info!("whose our calls are is known again");
+                    }
                     for (sid, epoch) in lost {
                         this.drop_fenced(&sid, epoch);
                     }
                     this.presence.watch.reassure(doubts);
                 }
                 Err(error) => {
-                    tracing::warn!(code = error.code(), "whose our calls are is not known");
+                    let code = error.code();
+                    if this.presence.unlooked.begins() {
+                        tracing::warn!(code, "whose our calls are is not known");
+                    } else {
+                        tracing::debug!(code, "whose our calls are is still not known");
+                    }
                     ctx.run_later(Duration::from_millis(500), |this, ctx| {
                         if this.presence.watch.is_doubtful() {
                             this.beat(ctx);

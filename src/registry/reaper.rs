@@ -118,18 +118,21 @@ pub struct Reaper {
     settle: Duration,
     /// What the last round would have done.
     suspects: HashMap<CallSid, Action>,
-    /// Where the questions of the last round ended, so that all get their turn.
-    asked_to: [Option<CallSid>; 2],
+    /// Where the questions of the last round ended, of each kind and of others' calls by themselves, so that all get their
+    /// turn.
+    asked_to: [[Option<CallSid>; 2]; 2],
 }
 
 impl Reaper {
     /// One that leaves alone whatever changed less than `settle` ago.
     pub fn new(settle: Duration) -> Self {
-        Self { settle, suspects: HashMap::new(), asked_to: [None, None] }
+        Self { settle, suspects: HashMap::new(), asked_to: [[None, None], [None, None]] }
     }
 
-    /// Begins a round: `ours` are the calls open here, `up` those that Twilio lists as in progress with our number.
-    pub fn begin(&mut self, now: UnixMillis, ours: &[OpenHere], up: &[CallSid]) -> Questions {
+    /// Begins a round: `ours` are the calls open here or, as far as they can be asked, at other replicas; `up` those that
+    /// Twilio lists as in progress with our number. Tells about which the two differ; as many as a round may ask about are
+    /// chosen by [`Reaper::choose`].
+    pub fn begin(&self, now: UnixMillis, ours: &[OpenHere], up: &[CallSid]) -> Questions {
         let listed: BTreeSet<&CallSid> = up.iter().collect();
         let here: BTreeSet<&CallSid> = ours.iter().map(|call| &call.sid).collect();
         let missing = ours
@@ -138,7 +141,13 @@ impl Reaper {
             .map(|call| call.sid.clone())
             .collect();
         let strange = listed.iter().filter(|sid| !here.contains(*sid)).map(|sid| (*sid).clone()).collect();
-        Questions { ours: self.turn(0, missing), theirs: self.turn(1, strange) }
+        Questions { ours: missing, theirs: strange }
+    }
+
+    /// Chooses what this round asks about. Our own calls come first, and those that nobody has: other replicas ask about
+    /// `anothers` themselves.
+    pub fn choose(&mut self, all: Questions, anothers: &BTreeSet<CallSid>) -> Questions {
+        Questions { ours: self.turn(0, all.ours, anothers), theirs: self.turn(1, all.theirs, anothers) }
     }
 
     /// Ends the round with the answers to its questions: what two rounds in a row have said is to be done.
@@ -182,25 +191,36 @@ impl Reaper {
         since.after(self.settle) <= now
     }
 
-    /// Picks as many as a round asks about: those under suspicion first, then on from where the last round ended.
-    fn turn(&mut self, kind: usize, mut all: Vec<CallSid>) -> Vec<CallSid> {
-        all.sort();
-        let last = self.asked_to.get(kind).cloned().flatten();
-        if let Some(last) = last {
-            let beyond = all.partition_point(|sid| *sid <= last);
-            all.rotate_left(beyond);
-        }
-        let (mut picked, rest): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|sid| self.suspects.contains_key(sid));
-        picked.truncate(QUESTIONS);
+    fn turn(&mut self, kind: usize, all: Vec<CallSid>, anothers: &BTreeSet<CallSid>) -> Vec<CallSid> {
+        let (others, own): (Vec<_>, Vec<_>) = all.into_iter().partition(|sid| anothers.contains(sid));
+        let Some([own_to, others_to]) = self.asked_to.get_mut(kind) else { return Vec::new() };
+        let mut picked = pick(own, &self.suspects, own_to, QUESTIONS);
         let room = QUESTIONS.saturating_sub(picked.len());
-        let next: Vec<CallSid> = rest.into_iter().take(room).collect();
-        if let (Some(place), Some(last)) = (self.asked_to.get_mut(kind), next.last()) {
-            *place = Some(last.clone());
-        }
-        picked.extend(next);
+        picked.extend(pick(others, &self.suspects, others_to, room));
         picked
     }
+}
+
+/// Picks as many as there is room for: those under suspicion first, then on from where the last round ended.
+fn pick(
+    mut all: Vec<CallSid>,
+    suspects: &HashMap<CallSid, Action>,
+    asked_to: &mut Option<CallSid>,
+    room: usize,
+) -> Vec<CallSid> {
+    all.sort();
+    if let Some(last) = asked_to {
+        let beyond = all.partition_point(|sid| sid <= last);
+        all.rotate_left(beyond);
+    }
+    let (mut picked, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|sid| suspects.contains_key(sid));
+    picked.truncate(room);
+    let next: Vec<CallSid> = rest.into_iter().take(room.saturating_sub(picked.len())).collect();
+    if let Some(last) = next.last() {
+        *asked_to = Some(last.clone());
+    }
+    picked.extend(next);
+    picked
 }
 
 /// How long it is until the next round: longer and longer while Twilio does not answer.
@@ -231,6 +251,10 @@ mod tests {
         Found { sid: sid(name), record, has_person: false }
     }
 
+    fn named(prefix: &str, n: usize) -> Vec<CallSid> {
+        (0..n).map(|n| sid(&format!("{prefix}{n:02}"))).collect()
+    }
+
     /// The same answers in a number of rounds: what each does.
     fn rounds(
         ours: &[OpenHere],
@@ -250,7 +274,7 @@ mod tests {
 
     #[test]
     fn only_calls_on_which_the_two_sides_differ_are_asked_about() {
-        let mut reaper = Reaper::new(SETTLE);
+        let reaper = Reaper::new(SETTLE);
         let ours = [open("CA-both", 100), open("CA-missing", 100), open("CA-young", 59)];
         let questions = reaper.begin(NOW, &ours, &[sid("CA-both"), sid("CA-strange")]);
         assert_eq!(questions, Questions { ours: vec![sid("CA-missing")], theirs: vec![sid("CA-strange")] });
@@ -335,17 +359,58 @@ mod tests {
         let mut reaper = Reaper::new(SETTLE);
         let ours: Vec<OpenHere> = (0..50).map(|n| open(&format!("CA{n:02}"), 100)).collect();
         let mut asked = BTreeSet::new();
+        let nobody = BTreeSet::new();
         for _ in 0..3 {
-            let questions = reaper.begin(NOW, &ours, &[]);
+            let all = reaper.begin(NOW, &ours, &[]);
+            let questions = reaper.choose(all, &nobody);
             assert_eq!(questions.ours.len(), QUESTIONS);
             asked.extend(questions.ours);
         }
         assert_eq!(asked.len(), 50);
         // One under suspicion is asked about in the very next round, whoever's turn it is.
-        let first = reaper.begin(NOW, &ours, &[]).ours.remove(0);
+        let all = reaper.begin(NOW, &ours, &[]);
+        let first = reaper.choose(all.clone(), &nobody).ours.remove(0);
         reaper.judge(NOW, &ours, &[(first.clone(), AtTwilio::Unknown)], &[]);
-        let next = reaper.begin(NOW, &ours, &[]).ours;
+        let next = reaper.choose(all, &nobody).ours;
         assert!(next.contains(&first) && next.len() == QUESTIONS, "{next:?}");
+    }
+
+    #[test]
+    fn our_own_calls_and_nobodys_are_asked_about_before_those_of_other_replicas() {
+        let (own, others) = (named("CB", 5), named("CA", 60));
+        let anothers: BTreeSet<CallSid> = others.iter().cloned().collect();
+        let mixed: Vec<CallSid> = others.iter().chain(&own).cloned().collect();
+        let ours: Vec<OpenHere> = mixed.iter().map(|sid| open(sid.as_str(), 100)).collect();
+        for theirs in [false, true] {
+            let mut reaper = Reaper::new(SETTLE);
+            let of = |questions: Questions| if theirs { questions.theirs } else { questions.ours };
+            let mut asked = BTreeSet::new();
+            for round in 0..4 {
+                let all = match theirs {
+                    true => reaper.begin(NOW, &[], &mixed),
+                    false => reaper.begin(NOW, &ours, &[]),
+                };
+                let questions = of(reaper.choose(all, &anothers));
+                assert_eq!(questions.len(), QUESTIONS, "{round}");
+                assert_eq!(&questions[..5], &own[..], "{round}: whoever else there is");
+                asked.extend(questions);
+            }
+            assert_eq!(asked.len(), 65, "those of others have their turn in the room that is left");
+        }
+    }
+
+    #[test]
+    fn a_suspicion_about_anothers_call_takes_no_turn_from_our_own() {
+        let mut reaper = Reaper::new(SETTLE);
+        let others = named("CA", 30);
+        let anothers: BTreeSet<CallSid> = others.iter().cloned().collect();
+        let unknown: Vec<_> = others.iter().map(|sid| (sid.clone(), AtTwilio::Unknown)).collect();
+        reaper.judge(NOW, &[], &unknown, &[]);
+        let all = Questions { ours: others.into_iter().chain(named("CB", 25)).collect(), theirs: Vec::new() };
+        let first = reaper.choose(all.clone(), &anothers).ours;
+        assert!(first.iter().all(|sid| sid.as_str().starts_with("CB")), "{first:?}");
+        let second = reaper.choose(all, &anothers).ours;
+        assert!(second.iter().all(|sid| sid.as_str().starts_with("CB")) && second != first, "{second:?}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Registries of several replicas that share a database and a hub.
 
+mod outages;
+
 use super::actor::{Listeners, Registry, Settings};
 use super::messages::*;
 use super::roster::{Admitted, Claimed, Commanded, Limits, NewCall, NewOutbound, Onward, Refusal};
@@ -21,7 +23,7 @@ use tokio::time::Instant;
 /// Long enough that nobody lapses because the machine is busy.
 const NEVER: Duration = Duration::from_secs(60);
 /// Short enough to wait for.
-const SOON: Duration = Duration::from_millis(1_500);
+const SOON: Duration = Duration::from_secs(3);
 
 /// The process is gone, all at once.
 #[derive(Message)]

@@ -23,7 +23,7 @@ impl Unwritten {
     /// Hands a write to the database, behind those that wait.
     pub fn record(&mut self, write: Write) {
         if self.waiting.is_empty() {
-            match self.db.record(write.clone()) {
+            match self.db.offer(write.clone()) {
                 Ok(()) => return,
                 Err(error @ DbRefused::Closed) => {
                     tracing::error!(?write, %error, "write lost");
@@ -36,6 +36,7 @@ impl Unwritten {
             self.waiting.push_back(write);
             self.shown.set(self.waiting.len());
         } else {
+            self.db.lose(1);
             tracing::error!(?write, "write lost: too many are kept already");
         }
     }
@@ -48,7 +49,7 @@ impl Unwritten {
 
     fn hand_over(&mut self) {
         while let Some(write) = self.waiting.front() {
-            match self.db.record(write.clone()) {
+            match self.db.offer(write.clone()) {
                 Ok(()) => {
                     self.waiting.pop_front();
                 }

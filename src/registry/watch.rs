@@ -1,5 +1,5 @@
-//! How much a replica may trust its own view of the others. Pure: times come in, in milliseconds of a clock that only runs
-//! forward.
+//! How much a replica may trust its own view of the others, and what follows from it for one that is silent. Pure: times come
+//! in, in milliseconds of a clock that only runs forward.
 //!
 //! A process that was frozen, or cut off from the database, sees everybody else as late although it was itself. So it takes
 //! nobody over until it has been on time for one whole lease, and ends nothing before it has looked whether its calls are
@@ -12,6 +12,21 @@ pub struct Rhythm {
     pub heartbeat: u64,
     /// How long a replica may be silent before its calls are taken over, ms.
     pub lease: u64,
+}
+
+/// What becomes of another replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was heard of within a lease: it is there.
+    There,
+    /// It is silent, and it is not for us to judge: we may have been away ourselves.
+    Undecided,
+    /// It is silent: it is asked whether it is there all the same.
+    Asked,
+    /// It only does not reach the database: whoever talks with its callers goes on, and writes it down later.
+    Kept,
+    /// It is gone: its calls are taken over.
+    Lost,
 }
 
 /// What is known of our own heartbeats.
@@ -66,8 +81,36 @@ impl Watch {
         self.ticked = Some(now);
     }
 
-    /// Whether others may be taken over.
-    pub fn is_steady(&self, now: u64) -> bool {
+    /// Whether it is for us to say that others are gone. `exclusive`: the database is a file of ours, and nobody else is at it,
+    /// so that whoever stands in it is dead.
+    pub fn judges(&self, now: u64, exclusive: bool) -> bool {
+        exclusive || self.is_steady(now)
+    }
+
+    /// Whether a replica is there that was heard of `age` ms ago, by the database's clock.
+    pub const fn is_there(&self, age: u64) -> bool {
+        age <= self.rhythm.lease
+    }
+
+    /// What becomes of a replica that was heard of `age` ms ago, and which, if it was asked, `answers` or not.
+    pub const fn fate(&self, judges: bool, age: u64, answers: Option<bool>) -> Fate {
+        match (self.is_there(age), judges, answers) {
+            (true, _, _) => Fate::There,
+            (false, false, _) => Fate::Undecided,
+            (false, true, None) => Fate::Asked,
+            (false, true, Some(true)) => Fate::Kept,
+            (false, true, Some(false)) => Fate::Lost,
+        }
+    }
+
+    /// Whether an open call that nobody has had since `since`, as far as we see, is to be had. One that is just being brought
+    /// to us, or taken by another, is nobody's for a moment; `buried`: it is of somebody who is dead for certain.
+    pub const fn is_left(&self, since: u64, now: u64, buried: bool) -> bool {
+        buried || now.saturating_sub(since) >= self.rhythm.lease
+    }
+
+    /// Whether our heartbeats have been on time for a lease.
+    fn is_steady(&self, now: u64) -> bool {
         self.steady.is_some_and(|since| now.saturating_sub(since) >= self.rhythm.lease)
             && self.beaten.is_some_and(|last| now.saturating_sub(last) <= self.latest())
     }
@@ -101,6 +144,24 @@ impl Watch {
     fn latest(&self) -> u64 {
         let Rhythm { heartbeat, lease } = self.rhythm;
         lease.saturating_sub(heartbeat).max(heartbeat.saturating_add(heartbeat / 2))
+    }
+}
+
+/// Something that fails, again and again for as long as what it needs is away, and is told of once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outage {
+    lasts: bool,
+}
+
+impl Outage {
+    /// It failed; whether it went well the last time.
+    pub fn begins(&mut self) -> bool {
+        !std::mem::replace(&mut self.lasts, true)
+    }
+
+    /// It went well; whether it failed the last time.
+    pub fn ends(&mut self) -> bool {
+        std::mem::take(&mut self.lasts)
     }
 }
 
@@ -187,6 +248,62 @@ mod tests {
         assert!(watch.is_doubtful());
         watch.reassure(watch.doubts());
         assert!(!watch.is_doubtful());
+    }
+
+    #[test]
+    fn what_becomes_of_another_is_decided_by_its_age_our_own_steadiness_and_its_answer() {
+        let watch = Watch::new(RHYTHM);
+        for (age, judges, answers, fate) in [
+            (0, true, None, Fate::There),
+            (6_000, true, None, Fate::There),
+            (6_000, false, None, Fate::There),
+            // It has come back while it was asked.
+            (1_000, true, Some(false), Fate::There),
+            (6_001, false, None, Fate::Undecided),
+            (6_001, false, Some(false), Fate::Undecided),
+            (u64::MAX, false, Some(true), Fate::Undecided),
+            (6_001, true, None, Fate::Asked),
+            (6_001, true, Some(true), Fate::Kept),
+            (u64::MAX, true, Some(true), Fate::Kept),
+            (6_001, true, Some(false), Fate::Lost),
+        ] {
+            assert_eq!(watch.fate(judges, age, answers), fate, "{age} ms, {judges}, {answers:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_has_the_database_to_himself_judges_from_the_start_and_others_once_they_are_steady() {
+        let mut watch = Watch::new(RHYTHM);
+        assert!(watch.judges(0, true) && !watch.judges(0, false));
+        for at in (0..=6_000).step_by(2_000) {
+            watch.beaten(at);
+            assert_eq!(watch.judges(at, false), at == 6_000, "{at}");
+        }
+        watch.failed();
+        assert!(watch.judges(6_000, true) && !watch.judges(6_000, false));
+    }
+
+    #[test]
+    fn a_call_that_nobody_has_is_to_be_had_after_a_lease_or_where_its_owner_is_dead_for_certain() {
+        let watch = Watch::new(RHYTHM);
+        for (since, now, buried, left) in [
+            (1_000, 1_000, false, false),
+            (1_000, 6_999, false, false),
+            (1_000, 7_000, false, true),
+            (1_000, 1_000, true, true),
+            (7_000, 1_000, false, false),
+        ] {
+            assert_eq!(watch.is_left(since, now, buried), left, "{since} to {now}, {buried}");
+        }
+    }
+
+    #[test]
+    fn an_outage_is_told_when_it_begins_and_when_it_ends() {
+        let mut outage = Outage::default();
+        assert!(!outage.ends(), "there was none");
+        assert_eq!([outage.begins(), outage.begins(), outage.begins()], [true, false, false]);
+        assert_eq!([outage.ends(), outage.ends()], [true, false]);
+        assert!(outage.begins(), "another one");
     }
 
     #[test]

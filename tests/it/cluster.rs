@@ -1,10 +1,10 @@
 //! Several servers at one Redis.
 
+use crate::support::process::Port;
 use crate::support::{Desk, barbershop};
 use frontdesk::config::Config;
 use frontdesk::observe::feed::{FeedEvent, Watcher};
 use frontdesk::sim::vendors::VendorsConfig;
-use std::net::TcpListener;
 use std::time::Duration;
 
 /// Time enough for anything that comes at all.
@@ -28,24 +28,32 @@ async fn desk(url: &str, prefix: &str) -> Desk {
     .await
 }
 
-/// What is told until a call is over, that included, and what each event says of where it comes from.
-async fn told(watcher: &mut Watcher) -> (Vec<String>, Vec<bool>) {
-    let (mut events, mut foreign) = (Vec::new(), Vec::new());
-    let mut ended = false;
-    // What the call and the registry tell of its end comes in any order.
-    while let Ok(told) = tokio::time::timeout(if ended { LONG / 10 } else { LONG }, watcher.numbered()).await
-    {
+/// What is told at two servers until a call is over, that included, in the order of its words, and what each event says
+/// of where it comes from. What the call and the registry tell of its end comes in any order: whoever has been told more
+/// than the other waits for it, and then for whatever is told twice.
+async fn told(here: &mut Watcher, there: &mut Watcher) -> [(Vec<String>, Vec<bool>); 2] {
+    let mut all = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
+    let mut ends = [0, 0];
+    loop {
+        let over = ends == [1, 1] && all[0].0.len() == all[1].0.len();
+        let (at, told) = tokio::select! {
+            told = here.numbered() => (0, told),
+            told = there.numbered() => (1, told),
+            () = tokio::time::sleep(if over { LONG / 10 } else { LONG }) => break,
+        };
         let told = told.expect("nobody lags");
         if matches!(told.event, FeedEvent::Missed) {
             continue;
         }
-        ended |= matches!(told.event, FeedEvent::Ended { .. });
-        events.push(format!("{:?}", told.event));
-        foreign.push(told.from.is_some());
+        ends[at] += usize::from(matches!(told.event, FeedEvent::Ended { .. }));
+        all[at].0.push(format!("{:?}", told.event));
+        all[at].1.push(told.from.is_some());
     }
-    assert!(ended, "{events:?}");
-    events.sort();
-    (events, foreign)
+    assert_eq!(ends, [1, 1], "{all:?}");
+    for (events, _) in &mut all {
+        events.sort();
+    }
+    all
 }
 
 #[actix::test]
@@ -63,7 +71,7 @@ async fn what_happens_in_a_call_at_one_server_is_seen_once_at_the_other() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let (mut at_a, mut at_b) = (here.feed.watch(), there.feed.watch());
-    let (call, own, passed) = tokio::join!(a.call(SHORT), told(&mut at_a), told(&mut at_b));
+    let (call, [own, passed]) = tokio::join!(a.call(SHORT), told(&mut at_a, &mut at_b));
     call.is_sound();
     assert!(own.0.iter().any(|event| event.starts_with("Turn")), "{:?}", own.0);
     assert_eq!(own.0, passed.0, "each once, and all of it");
@@ -74,8 +82,8 @@ async fn what_happens_in_a_call_at_one_server_is_seen_once_at_the_other() {
 
 #[actix::test]
 async fn a_server_whose_redis_is_away_starts_and_takes_calls() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let desk = desk(&format!("redis://{closed}"), "test").await;
+    let closed = Port::hold();
+    let desk = desk(&format!("redis://{}", closed.address()), "test").await;
     assert!(!*desk.stack().server.cluster.standing().borrow());
     desk.call(SHORT).await.is_sound();
     desk.close().await;

@@ -1,7 +1,7 @@
 //! What staff do to calls while they happen, and calls that they place.
 
 use crate::support::database::on_both;
-use crate::support::{Desk, barbershop};
+use crate::support::{Desk, barbershop, zone_with_noon};
 use awc::http::{Method, StatusCode};
 use bytes::Bytes;
 use frontdesk::api::secret::fingerprint;
@@ -13,7 +13,6 @@ use frontdesk::domain::time::UnixMillis;
 use frontdesk::domain::turn::Speaker;
 use frontdesk::domain::usage::{Item, Used};
 use frontdesk::sim::caller::callee::{Reaction, Rung, ring};
-use frontdesk::sim::caller::run_call;
 use frontdesk::sim::faults::{Fault, FaultRule, Service};
 use frontdesk::sim::script::Script;
 use frontdesk::sim::vendors::VendorsConfig;
@@ -156,8 +155,7 @@ async fn staff_watch_a_call_and_take_part_in_it() {
     let desk = Desk::open().await;
     let staff = Staff::of(&desk, Scope::Call).await;
     let mut events = staff.watch(None).await;
-    let caller = desk.stack().caller();
-    let talk = script(
+    let call = desk.calling(
         r#"
         name = "watched"
         step = [
@@ -172,7 +170,6 @@ async fn staff_watch_a_call_and_take_part_in_it() {
         ]
         "#,
     );
-    let call = actix_rt::spawn(async move { run_call(&caller, &talk).await });
     let began = events.wait("call", |data| data["state"] == "live").await;
     assert_eq!(began["phone_number"], "+12025550143");
     assert_eq!((&began["direction"], &began["muted"]), (&json!("inbound"), &json!(false)));
@@ -227,13 +224,14 @@ async fn staff_watch_a_call_and_take_part_in_it() {
 
 #[actix::test]
 async fn what_is_ordered_during_the_goodbye_is_refused() {
-    let desk = Desk::open().await;
+    let mut profile = barbershop();
+    // It lasts longer than all that is ordered meanwhile.
+    profile.goodbye = Some("It was a pleasure to talk to you, and we hope to see you soon. ".repeat(3));
+    let desk = Desk::with(profile, VendorsConfig::default(), |_| {}).await;
     let staff = Staff::of(&desk, Scope::Call).await;
     let mut events = staff.watch(None).await;
-    let caller = desk.stack().caller();
-    let talk =
-        script("name = \"let go\"\n[[step]]\nwait_for = \"greeting\"\n[[step]]\nexpect_end = \"hangup\"\n");
-    let call = actix_rt::spawn(async move { run_call(&caller, &talk).await });
+    let call = desk
+        .calling("name = \"let go\"\n[[step]]\nwait_for = \"greeting\"\n[[step]]\nexpect_end = \"hangup\"\n");
     let began = events.wait("call", |data| data["state"] == "live").await;
     let sid = began["call_sid"].as_str().unwrap().to_owned();
     events.wait("turn", |turn| is_turn(turn, "bot", "Corner Cut")).await;
@@ -295,11 +293,9 @@ async fn a_live_call_shows_who_it_is_as_soon_as_that_is_known() {
         let maria = json!({ "name": "Maria Alvarez", "phone": "+12025550143" });
         let (_, maria) = staff.post("/api/customers", maria).await;
         let mut events = staff.watch(None).await;
-        let talk = script(
+        let call = desk.calling(
             "name = \"known\"\n[[step]]\nwait_for = \"greeting\"\n[[step]]\nexpect_end = \"hangup\"\nwithin_ms = 30000\n",
         );
-        let caller = desk.stack().caller();
-        let call = actix_rt::spawn(async move { run_call(&caller, &talk).await });
         let known = events.wait("call", |call| !call["customer_id"].is_null()).await;
         assert_eq!((&known["customer_id"], &known["customer_name"]), (&maria["id"], &maria["name"]));
         let (_, list) = staff.ask(Method::GET, "/api/live", None).await;
@@ -313,7 +309,7 @@ async fn a_live_call_shows_who_it_is_as_soon_as_that_is_known() {
         desk.ended(&CallSid::from(sid.as_str())).await;
 
         // Nobody knows this number until its caller says their name.
-        let talk = script(
+        let call = desk.calling(
             r#"
             name = "stranger"
             from = "+12025550177"
@@ -326,8 +322,6 @@ async fn a_live_call_shows_who_it_is_as_soon_as_that_is_known() {
             within_ms = 30000
             "#,
         );
-        let caller = desk.stack().caller();
-        let call = actix_rt::spawn(async move { run_call(&caller, &talk).await });
         let theirs = |call: &Value| call["phone_number"] == "+12025550177" && call["state"] == "live";
         let began = events.wait("call", theirs).await;
         assert_eq!(began["customer_id"], Value::Null, "{began}");
@@ -344,11 +338,9 @@ async fn staff_put_a_caller_through_to_whom_they_name() {
     let desk = Desk::open().await;
     let staff = Staff::of(&desk, Scope::Call).await;
     let mut events = staff.watch(None).await;
-    let caller = desk.stack().caller();
-    let talk = script(
-        "name = \"put through\"\nperson = \"answers\"\n[[step]]\nwait_for = \"greeting\"\n[[step]]\nexpect_end = \"dial\"\n",
+    let call = desk.calling(
+            "name = \"put through\"\nperson = \"answers\"\n[[step]]\nwait_for = \"greeting\"\n[[step]]\nexpect_end = \"dial\"\n",
     );
-    let call = actix_rt::spawn(async move { run_call(&caller, &talk).await });
     let began = events.wait("call", |data| data["state"] == "live").await;
     let path = format!("/api/live/{}/transfer", began["call_sid"].as_str().unwrap());
     events.wait("turn", |turn| is_turn(turn, "bot", "Corner Cut")).await;
@@ -516,7 +508,9 @@ async fn a_placed_call_that_comes_to_nothing_ends_as_twilio_says() {
 }
 
 async fn nothing_is_placed_once_the_day_or_the_number_has_cost_what_it_may() {
-    let desk = Desk::with(barbershop(), VendorsConfig::default(), |config| {
+    let mut profile = barbershop();
+    profile.timezone = zone_with_noon();
+    let desk = Desk::with(profile, VendorsConfig::default(), |config| {
         config.prices.day_cap = Some(1.0);
         config.prices.number_cap = Some(0.25);
     })

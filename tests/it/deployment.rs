@@ -1,6 +1,7 @@
 //! What lies in `docker/` is true: it can be read, names settings that there are, agrees with itself on ports and times,
 //! and a call goes through the load balancer as it is configured.
 
+use crate::support::process::Port;
 use crate::support::{Desk, barbershop};
 use frontdesk::config::Config;
 use frontdesk::config::effective::markdown_table;
@@ -260,6 +261,30 @@ fn nothing_runs_as_root_or_writes_beside_its_data() {
     }
 }
 
+#[test]
+fn whoever_has_no_room_is_still_asked_and_whoever_ends_is_started_again() {
+    // Kubernetes falls back on nobody: one that is full, or without its database, says so itself.
+    let kubernetes = yaml("kubernetes/frontdesk.yaml");
+    let container = &of_kind(&kubernetes, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/api/health");
+    assert!(text("kubernetes/frontdesk.yaml").contains("Kubernetes 1.30 or newer"), "for preStop.sleep");
+    // haproxy falls back on those that live.
+    let balancer = text("haproxy/haproxy.cfg");
+    let (_, alive) = balancer.split_once("\nbackend alive\n").unwrap();
+    assert!(balancer.contains("default_backend alive\n") && alive.contains("httpchk GET /api/health\n"));
+    // Also if it ends again and again, because its database comes up later than it does.
+    let unit = text("systemd/frontdesk.service");
+    for line in ["Restart=on-failure", "StartLimitIntervalSec=0"] {
+        assert!(unit.lines().any(|has| has == line), "{line}");
+    }
+    let compose = yaml("compose.yaml").remove(0);
+    for (name, service) in compose["services"].as_object().unwrap() {
+        let own = if name.starts_with("frontdesk-") { &compose["x-frontdesk"] } else { service };
+        assert_eq!(own["restart"], "unless-stopped", "{name}");
+        assert_eq!(own["logging"]["driver"], "local", "{name}: a log that grows fills the disk");
+    }
+}
+
 // --- the load balancer ----------------------------------------------------------------------------------------------
 
 /// haproxy, gone with the value.
@@ -284,14 +309,10 @@ fn the_load_balancers_configuration_is_valid() {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
 #[actix::test]
 async fn a_call_goes_through_the_load_balancer_and_another_one_when_a_replica_is_gone() {
-    let port = free_port();
-    let public = format!("http://127.0.0.1:{port}");
+    let (front, nobodys) = (Port::hold(), Port::hold());
+    let (port, public) = (front.number(), format!("http://{}", front.address()));
     let desk = Desk::with(barbershop(), VendorsConfig::default(), |config| {
         config.server.base_url.clone_from(&public);
         config.limits.trusted_proxies = vec!["127.0.0.1".to_owned()];
@@ -303,7 +324,7 @@ async fn a_call_goes_through_the_load_balancer_and_another_one_when_a_replica_is
     let here = desk.stack().server.address.to_string();
     let config = text("haproxy/haproxy.cfg")
         .replace("bind :8080", &format!("bind 127.0.0.1:{port}"))
-        .replace("frontdesk-a:3100", &format!("127.0.0.1:{}", free_port()))
+        .replace("frontdesk-a:3100", &nobodys.address())
         .replace("frontdesk-b:3100", &here);
     let file = folder.join("haproxy.cfg");
     std::fs::write(&file, config).unwrap();
@@ -355,7 +376,8 @@ async fn the_health_check_tells_a_server_that_lives_from_one_that_does_not() {
     assert!(String::from_utf8_lossy(&alive.stdout).contains("\"ok\""), "{alive:?}");
     let ready = ask(&["--ready", "--url", &desk.stack().base_url], &[]).await;
     assert!(String::from_utf8_lossy(&ready.stdout).contains("\"ready\""), "{ready:?}");
-    let nobody = ask(&[], &[("PORT", &free_port().to_string())]).await;
+    let closed = Port::hold();
+    let nobody = ask(&[], &[("PORT", &closed.number().to_string())]).await;
     assert!(!nobody.status.success() && !nobody.stderr.is_empty(), "{nobody:?}");
     let stuck = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = stuck.local_addr().unwrap().port().to_string();

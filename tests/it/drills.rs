@@ -53,19 +53,30 @@ async fn the_judge_passes_calls_that_nothing_happens_to_and_sees_those_that_are_
     drill.fleet.stop().await;
 }
 
-/// Plays these one after the other; every call of each has to be well.
-async fn all_pass(scenarios: &[Scenario]) {
-    let Some(mut drill) = Drill::of(3).await else { return };
+/// Plays these one after the other; every call of each has to be well. Gives what was noted of each, nothing where there is no
+/// PostgreSQL.
+async fn all_pass(scenarios: &[Scenario]) -> Vec<String> {
+    let Some(mut drill) = Drill::of(3).await else { return Vec::new() };
+    let mut notes = Vec::new();
     for scenario in scenarios {
         let outcome = drill.runs(*scenario).await;
         assert!(outcome.passed(), "{outcome}");
+        notes.push(outcome.notes.join("\n"));
     }
     drill.fleet.stop().await;
+    notes
 }
 
 #[actix::test]
 async fn a_rolling_restart_of_three_replicas_loses_no_call_and_doubles_no_answer() {
-    all_pass(&[Scenario::Rolling, Scenario::Upgrade]).await;
+    let notes = all_pass(&[Scenario::Rolling, Scenario::Upgrade]).await;
+    let same = |notes: &String| notes.contains("same binary; name the next one with --next");
+    assert!(notes.iter().all(|notes| notes.contains("callers heard more than one gap")), "{notes:?}");
+    assert_eq!(
+        notes.iter().map(same).collect::<Vec<_>>(),
+        [false, true].split_at(notes.len()).0,
+        "{notes:?}"
+    );
 }
 
 #[actix::test]
@@ -76,6 +87,11 @@ async fn calls_of_a_replica_that_is_killed_or_frozen_go_on_at_another_and_what_i
 #[actix::test]
 async fn calls_go_on_while_redis_or_postgresql_cannot_be_reached() {
     all_pass(&[Scenario::RedisCut, Scenario::PostgresCut]).await;
+}
+
+#[actix::test]
+async fn calls_go_on_while_one_replica_alone_cannot_reach_redis_or_postgresql() {
+    all_pass(&[Scenario::RedisCutOne, Scenario::PostgresCutOne]).await;
 }
 
 #[actix::test]

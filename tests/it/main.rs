@@ -22,6 +22,7 @@ mod drills;
 mod faults;
 mod jobs;
 mod lists;
+mod load;
 mod metrics;
 #[cfg(feature = "s3")]
 mod objects;
@@ -33,6 +34,7 @@ mod resources;
 mod restart;
 mod resume;
 mod secrets;
+mod soak;
 mod support;
 mod tls;
 #[cfg(feature = "otel")]

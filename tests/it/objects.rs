@@ -161,7 +161,8 @@ async fn a_recording_plays_shows_and_is_erased_from_the_bucket_as_from_the_disk(
 #[actix::test]
 async fn nothing_is_lost_whatever_the_bucket_does_and_old_recordings_leave_it() {
     let folder = Folder::new();
-    let desk = desk(&folder.0, |_| {}).await;
+    // More attempts than there is time for before the bucket answers again.
+    let desk = desk(&folder.0, |config| config.jobs.attempts = 100).await;
     let faults = desk.stack().vendors.faults.clone();
     faults.add(puts(Fault::Refuse { status: 503, code: None }));
     let call = desk.call(SHORT).await;

@@ -34,6 +34,7 @@ async fn desk(person: bool) -> Desk {
         // What ends a call here is the comparison and nothing else.
         config.twilio.suspend_ms = 600_000;
         config.twilio.reservation_ms = 600_000;
+        config.call.idle_prompt_ms = 600_000;
     })
     .await
 }
@@ -237,7 +238,8 @@ async fn a_caller_who_speaks_to_a_person_is_left_alone_although_the_call_is_over
     let mut caller = desk.stack().caller();
     let id = sid();
     caller.sid = Some(id.clone());
-    caller.person_talks_ms = 4_000;
+    // Longer than all that follows takes.
+    caller.person_talks_ms = 10_000;
     let script = Script::parse(include_str!("../calls/transfer.toml")).unwrap();
     let calling = actix_rt::spawn(async move { run_call(&caller, &script).await });
     let leg = async || {

@@ -2,7 +2,7 @@
 //! each other over Redis where `TEST_REDIS_URL` names one, else within the process.
 
 use crate::support::database::{TestDatabase, use_postgres};
-use crate::support::{LONGEST_WAIT_MS, barbershop};
+use crate::support::{barbershop, check_waits};
 use frontdesk::app::{Server, run_among};
 use frontdesk::cli::stack::{caller, knowing_the_account, local_config, use_vendors};
 use frontdesk::cluster::{Cluster, Hub};
@@ -112,7 +112,8 @@ impl Replicas {
             config.server.workers = 1;
             config.server.handover_ms = 4_000;
             config.cluster.heartbeat_ms = 300;
-            config.cluster.lease_ms = 3_000;
+            // None is taken for dead here because the machine is busy.
+            config.cluster.lease_ms = 30_000;
             config.cluster.url = std::env::var("TEST_REDIS_URL").ok();
             config.cluster.prefix.clone_from(&prefix);
             let id = ReplicaId::from_bits(rand::random());
@@ -215,7 +216,7 @@ fn check_transcript(turns: &[TurnRecord], said: &[&str]) {
 fn check_report(report: &CallReport) {
     assert_eq!(report.violations.count, 0, "{:?}", report.violations);
     assert!(report.failures.is_empty(), "{:?}\n{report}", report.failures);
-    assert!(report.longest_wait_ms <= LONGEST_WAIT_MS, "{report}");
+    check_waits(report);
 }
 
 const BREAKS: &str = r#"
@@ -316,7 +317,11 @@ async fn a_call_of_a_replica_that_is_about_to_end_goes_on_at_another_with_nothin
     let began = Instant::now();
     ending.drain(std::future::pending()).await;
     assert!(began.elapsed() < Duration::from_secs(30), "it waits for nobody");
-    assert_eq!(replicas.server(1).registry.send(CountLive).await.unwrap().here, 1, "the call is there now");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while replicas.server(1).registry.send(CountLive).await.unwrap().here != 1 {
+        assert!(Instant::now() < deadline, "the call is not there");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let report = calling.await.unwrap();
     check_report(&report);
     assert_eq!(report.streams.len(), 2, "{report}");

@@ -39,6 +39,7 @@ async fn until_ended(db: &DbHandle, sid: &CallSid) -> EndReason {
     }
 }
 
+/// Somebody who then stays on the line, so that nothing but the kill ends the call.
 const ASK: &str = r#"
     name = "killed"
     limit_ms = 60000
@@ -48,8 +49,6 @@ const ASK: &str = r#"
     say = "What are your opening hours?"
     [[step]]
     wait_for = "reply"
-    [[step]]
-    say = "That is all, goodbye."
     [[step]]
     expect_end = "hangup"
     within_ms = 30000
@@ -78,6 +77,7 @@ async fn a_call_whose_process_was_killed_is_closed_at_the_next_start_with_what_w
     database.shutdown().await;
 }
 
+/// Somebody who thinks for a moment before the message: by then nobody can write to the database.
 const LEAVE_MESSAGE: &str = r#"
     name = "leaves a message"
     limit_ms = 60000
@@ -87,6 +87,8 @@ const LEAVE_MESSAGE: &str = r#"
     say = "What are your opening hours?"
     [[step]]
     wait_for = "reply"
+    [[step]]
+    pause_ms = 4000
     [[step]]
     say = "Please take a message: call me back about the wedding."
     [[step]]

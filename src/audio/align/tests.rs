@@ -133,12 +133,12 @@ fn silence_strikes_what_is_to_come_and_tells_what_is_gone() {
     aligner.advance(at(6_000), &mut out);
     let gone = aligner.position();
     assert!((3_000 * 8..6_000 * 8).contains(&gone), "{gone}");
-    assert_eq!(aligner.mute(Side::Caller, at(1_000), at(5_500)), 8_000..gone);
+    assert_eq!(aligner.mute(Side::Caller, at(1_000), at(5_900)), 8_000..gone);
     aligner.finish(at(6_000), &mut out);
     let silent = (gone / FRAME + 1) as usize;
     let laid = heard(&out, Side::Caller);
-    assert_eq!(&laid[silent..275], &vec![0; 275 - silent][..]);
-    assert_eq!(&laid[275..], &tags(275..300)[..]);
+    assert_eq!(&laid[silent..295], &vec![0; 295 - silent][..]);
+    assert_eq!(&laid[295..], &tags(295..300)[..]);
     assert_eq!(heard(&out, Side::Bot), tags(0..300));
 }
 
@@ -258,14 +258,14 @@ fn there_is_room_for_little_more_than_what_is_open() {
         let now = CallTime::from_millis(frame * 20);
         aligner.caller(now, &[1; 160]);
         aligner.bot(CallTime::from_millis(frame * 20 + 400), &[2; 160]);
-        if frame % 25 == 0 {
+        if frame % 12 == 0 {
             out.clear();
             aligner.advance(now, &mut out);
         }
         let runs: usize = aligner.runs.iter().map(|run| run.audio.capacity()).sum();
         most = most.max(aligner.caller.0.capacity() + aligner.bot.0.capacity() + runs);
     }
-    // A stretch of both, half a second between two blocks, what is sent ahead, and a step for each lane and run.
-    let open = 8 * (2 * 1_000 + 2 * 500 + 400);
+    // A stretch of both, a quarter of a second between two blocks, what is sent ahead, and a step for each lane and run.
+    let open = 8 * (2 * 400 + 2 * 240 + 400);
     assert!((open..open + 6 * STEP).contains(&most), "{most} of {open}");
 }

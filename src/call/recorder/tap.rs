@@ -110,12 +110,12 @@ impl Drop for Tap {
     }
 }
 
-/// A block with room for what usually comes in its time, from both sides.
+/// A block with room for what comes of the caller in its time; the bot's makes more.
 fn fresh(length: Duration) -> Block {
     let pieces = usize::try_from(length.as_millis() / 10).unwrap_or(MOST_PIECES).min(MOST_PIECES) + 8;
     Block {
         pieces: Vec::with_capacity(pieces),
-        audio: Vec::with_capacity(pieces * FRAME_BYTES),
+        audio: Vec::with_capacity(pieces / 2 * FRAME_BYTES),
         until: CallTime::ZERO,
     }
 }

@@ -2,13 +2,15 @@
 
 use super::events::{Effect, Event, JobId};
 use super::machine::VoiceMachine;
-use super::messages::{InjectPanic, Speak, StopReply, TtsEvent, VoiceOut};
+use super::messages::{InjectPanic, RUNWAY_MS, Speak, StopReply, TtsEvent, VoiceOut};
 use super::voices::{Lease, Voices};
 use crate::domain::ids::Generation;
 use crate::observe::metrics::Alive;
 use crate::provider::tts::SpeechStream;
 use crate::provider::{ProviderError, ProviderErrorKind};
-use actix::{Actor, AsyncContext, Context, Handler, Recipient, SpawnHandle, StreamHandler, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, StreamHandler, WrapFuture,
+};
 use actix::{ActorContext, Running};
 use bytes::Bytes;
 use futures_util::stream::{self, LocalBoxStream, StreamExt};
@@ -92,6 +94,13 @@ impl TtsActor {
             Effect::Replay { job, audio } => {
                 let audio = stream::iter([Ok(audio)]).boxed_local();
                 self.run(job, audio, Gate::Audible, None, ctx);
+            }
+            Effect::Await => {
+                if self.out.waiting_ms() < RUNWAY_MS {
+                    return Some(Event::Low);
+                }
+                let low = self.out.runs_low().into_actor(self);
+                ctx.spawn(low.map(|(), actor, ctx| actor.drive(Event::Low, ctx)));
             }
             Effect::Cancel(job) => {
                 if let Some(task) = self.tasks.remove(&job) {
@@ -195,7 +204,7 @@ impl StreamHandler<Report> for TtsActor {
         let event = match what {
             Some(Ok(audio)) => {
                 task.heard = true;
-                Event::Audio { job, audio }
+                Event::Audio { job, audio, waiting_ms: self.out.waiting_ms() }
             }
             Some(Err(error)) => {
                 if error.kind == ProviderErrorKind::Refused {

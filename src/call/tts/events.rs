@@ -57,7 +57,11 @@ pub enum Event {
         job: JobId,
         /// mu-law, 8 kHz, any length.
         audio: Bytes,
+        /// What waits at the playback already, ms.
+        waiting_ms: u64,
     },
+    /// The answer to [`Effect::Await`].
+    Low,
     /// A synthesis is complete.
     Ended {
         /// Which.
@@ -102,6 +106,9 @@ pub enum Effect {
         /// The audio.
         audio: Bytes,
     },
+    /// Tell when less than [`RUNWAY_MS`](super::messages::RUNWAY_MS) of audio waits at the playback; answered by `Low`,
+    /// at once or later.
+    Await,
     /// Drop a synthesis.
     Cancel(JobId),
     /// Read no more of a synthesis for now.

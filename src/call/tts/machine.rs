@@ -1,11 +1,12 @@
 //! Decides what is spoken when and by which voice. Pure: events in, effects out.
 //!
 //! Sentences are spoken strictly in the order in which they came. The first of the queue is the audible one; the
-//! second may be requested ahead, its audio held back. Each voice is asked at most once for a sentence. Only whole
+//! second may be requested ahead, its audio held back. Nobody is asked for a sentence while what waits at the playback
+//! lasts for long. Each voice is asked at most once for a sentence. Only whole
 //! frames are passed on, so that a stream that breaks leaves no fraction of one behind.
 
 use super::events::{Effect, Event, JobId, Skip};
-use super::messages::Spoke;
+use super::messages::{RUNWAY_MS, Spoke};
 use super::sentence::{Item, Job, Recent, Stage};
 use crate::call::fallback;
 use crate::domain::audit::AuditEvent;
@@ -16,6 +17,8 @@ use std::collections::VecDeque;
 
 /// Audio of the next sentence that is held back at most before its reading pauses, bytes (1 s).
 const HELD_MAX: usize = 8_000;
+/// Bytes of one millisecond of mu-law at 8 kHz.
+const BYTES_PER_MS: u64 = 8;
 
 /// The voice of one call.
 #[derive(Debug)]
@@ -29,6 +32,10 @@ pub struct VoiceMachine {
     announced: Recent,
     /// A reply that lost a voice goes on with another, instead of changing back and forth.
     preferred: Option<(ReplyId, usize)>,
+    /// What waited at the playback at most, when that was last told, and what came to it since, ms.
+    backlog_ms: u64,
+    /// `Await` is not answered yet.
+    awaiting: bool,
 }
 
 impl VoiceMachine {
@@ -41,6 +48,8 @@ impl VoiceMachine {
             dead: Recent::default(),
             announced: Recent::default(),
             preferred: None,
+            backlog_ms: 0,
+            awaiting: false,
         }
     }
 
@@ -60,7 +69,14 @@ impl VoiceMachine {
             }
             Event::Stop(reply) => self.kill(reply, &mut out),
             Event::Skipped { job, why } => self.skipped(job, why, &mut out),
-            Event::Audio { job, audio } => self.audio(job, audio, &mut out),
+            Event::Audio { job, audio, waiting_ms } => {
+                self.backlog_ms = waiting_ms;
+                self.audio(job, audio, &mut out);
+            }
+            Event::Low => {
+                self.awaiting = false;
+                self.backlog_ms = self.backlog_ms.min(RUNWAY_MS - 1);
+            }
             Event::Ended { job } => self.ended(job, &mut out),
             Event::Failed { job, code } => {
                 if let Some(index) = self.position(job) {
@@ -94,6 +110,7 @@ impl VoiceMachine {
                 out.push(Effect::Pause(job));
             }
         } else {
+            self.backlog_ms = self.backlog_ms.saturating_add(audio.len() as u64 / BYTES_PER_MS);
             item.play(audio, &mut self.announced, out);
         }
     }
@@ -183,6 +200,12 @@ impl VoiceMachine {
                     item.finish(out);
                     self.queue.pop_front();
                 }
+                Stage::Waiting if item.kept.is_none() && self.backlog_ms >= RUNWAY_MS => {
+                    if !std::mem::replace(&mut self.awaiting, true) {
+                        out.push(Effect::Await);
+                    }
+                    break;
+                }
                 Stage::Waiting => {
                     self.attempt(0, out);
                     if matches!(self.queue.front(), Some(Item { stage: Stage::Running(_), .. })) {
@@ -193,6 +216,8 @@ impl VoiceMachine {
                     if job.ahead {
                         job.ahead = false;
                         out.push(Effect::Promote(job.id));
+                        let held = job.held_bytes as u64 / BYTES_PER_MS;
+                        self.backlog_ms = self.backlog_ms.saturating_add(held);
                         for audio in std::mem::take(&mut job.held) {
                             item.play(audio, &mut self.announced, out);
                         }
@@ -218,10 +243,13 @@ impl VoiceMachine {
         self.look_ahead(out);
     }
 
-    /// Requests the second sentence once the first is being heard, so that no gap comes between them.
+    /// Requests the second sentence once the first is being heard and little of it is left, so that no gap comes
+    /// between them.
     fn look_ahead(&mut self, out: &mut Vec<Effect>) {
-        let heard =
-            matches!(self.queue.front(), Some(Item { stage: Stage::Running(job), .. }) if job.delivered > 0);
+        let Some(Item { stage: Stage::Running(job), text, from, .. }) = self.queue.front() else { return };
+        let asked = text.split_at_checked(*from).map_or("", |(_, rest)| rest);
+        let to_come = fallback::spoken_ms(asked).saturating_sub(job.delivered as u64 / BYTES_PER_MS);
+        let heard = job.delivered > 0 && self.backlog_ms.saturating_add(to_come) < RUNWAY_MS;
         let wanted = self.queue.get(1).is_some_and(|next| {
             matches!(next.stage, Stage::Waiting)
                 && !next.deferred

@@ -68,6 +68,11 @@ pub enum Spoke {
 #[rtype(result = "()")]
 pub struct InjectPanic;
 
+/// While more audio than this waits to be sent, no further sentence is asked for, ms: time enough for two vendors to
+/// fail to begin one after the other (`tts.first_audio_ms` each). What is asked for earlier is only held here, each with a
+/// connection of its own, and paid for in vain if the caller interrupts.
+pub const RUNWAY_MS: u64 = 3_000;
+
 /// Where a voice puts its audio: the call's playback queue. On the call's own thread; audio is not mail.
 pub trait VoiceOut {
     /// A vendor is asked to speak so many characters, which has its price.
@@ -83,4 +88,8 @@ pub trait VoiceOut {
     fn retract(&self, reply: ReplyId, sentence: u32) -> u64;
     /// Resolves once there is room for more audio.
     fn room(&self) -> LocalBoxFuture<'static, ()>;
+    /// How much audio waits to be sent, ms.
+    fn waiting_ms(&self) -> u64;
+    /// Resolves once less than [`RUNWAY_MS`] of audio waits to be sent.
+    fn runs_low(&self) -> LocalBoxFuture<'static, ()>;
 }

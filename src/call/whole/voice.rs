@@ -5,7 +5,7 @@ use super::world::World;
 use crate::call::machine::{Child, Event as CallEvent};
 use crate::call::tts::events::{Effect, Event, JobId, Skip};
 use crate::call::tts::machine::VoiceMachine;
-use crate::call::tts::messages::Spoke;
+use crate::call::tts::messages::{RUNWAY_MS, Spoke};
 use crate::domain::ids::ReplyId;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -114,6 +114,12 @@ impl World {
         let playback = &mut self.owners[owner].playback;
         match effect {
             Effect::Start { job, text, ahead, .. } => return self.synthesise(owner, job, &text, ahead),
+            Effect::Await => {
+                if playback.waiting_ms() < RUNWAY_MS {
+                    return Some(Event::Low);
+                }
+                self.when_low(owner);
+            }
             Effect::Replay { .. } | Effect::Keep { .. } => {}
             Effect::Cancel(job) => {
                 self.owners[owner].voice.jobs.remove(&job);
@@ -166,6 +172,21 @@ impl World {
             }
         }
         None
+    }
+
+    /// Tells the voice when little waits at the playback.
+    fn when_low(&mut self, owner: usize) {
+        let generation = self.owners[owner].voice.generation;
+        self.after(20, move |w| {
+            if w.owners[owner].voice.generation != generation {
+                return;
+            }
+            if w.owners[owner].playback.waiting_ms() < RUNWAY_MS {
+                w.drive_voice(owner, Event::Low);
+            } else {
+                w.when_low(owner);
+            }
+        });
     }
 
     /// A voice is asked for a sentence.
@@ -245,7 +266,8 @@ impl World {
             let stutters = self.troubles.voice && self.chance.percent(4);
             let gap = if stutters { self.chance.between(300, 900) } else { self.chance.between(0, 60) };
             self.piece_after(owner, job, gap);
-            self.drive_voice(owner, Event::Audio { job, audio });
+            let waiting_ms = self.owners[owner].playback.waiting_ms();
+            self.drive_voice(owner, Event::Audio { job, audio, waiting_ms });
             return;
         }
         let fate = task.fate;

@@ -24,6 +24,8 @@ use tokio::time::sleep;
 
 /// How long the database may take to hold all that was said after the last call is over.
 const WRITTEN: Duration = Duration::from_secs(60);
+/// How long the balancer may take to see that a replica has come or gone: two of its looks, and some.
+const LOOKED: Duration = Duration::from_millis(2_500);
 /// Questions that callers have at most.
 const QUESTIONS: usize = 300;
 
@@ -48,6 +50,8 @@ pub struct Fleet {
     pub vendors: VendorsHandle,
     /// The replicas.
     pub replicas: Vec<Replica>,
+    /// Known to the balancer, and not running: the next one to come before one goes.
+    spare: Replica,
     /// What callers may ask.
     pub items: Vec<Item>,
     /// The database, reached past all wires.
@@ -80,6 +84,17 @@ pub struct Deed {
     pub abrupt: bool,
     /// How long a caller may be alone because of it.
     pub allowed: Duration,
+}
+
+/// A replica that went because it was told to.
+#[derive(Clone, Debug)]
+pub struct Gone {
+    /// Which.
+    pub replica: String,
+    /// When it was told.
+    pub told: Instant,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// A call that was judged.
@@ -122,17 +137,21 @@ impl Fleet {
             redis_url: redis_url.context("there is no Redis")?,
             environment: environment(&vendors, &public, folder.path(), &config.environment)?,
         };
+        let spare = Replica::new("spare", &common)?;
         let mut replicas = Vec::new();
         for name in ('a'..='z').take(config.replicas) {
             replicas.push(Replica::new(&name.to_string(), &common)?);
         }
-        let servers: Vec<_> = replicas.iter().map(|replica| (replica.name.clone(), replica.port)).collect();
+        let servers: Vec<_> =
+            replicas.iter().chain([&spare]).map(|replica| (replica.name.clone(), replica.port)).collect();
         // One after the other: the first migrates.
         for replica in &mut replicas {
             replica.start()?;
             replica.until_ready().await?;
         }
         let balancer = Balancer::start(folder.path(), port, &servers).await?;
+        // The balancer takes everybody for present until it has looked twice.
+        sleep(LOOKED).await;
         let database = DatabaseConfig {
             url: common.database_url.clone(),
             // What waits for the database is the replicas' business.
@@ -144,6 +163,7 @@ impl Fleet {
         Ok(Self {
             vendors,
             replicas,
+            spare,
             items: talk::items(QUESTIONS),
             db: opened.handle(),
             database,
@@ -181,8 +201,25 @@ impl Fleet {
             replica.until_ready().await?;
         }
         // The balancer believes it at its next look.
-        sleep(Duration::from_millis(1_500)).await;
+        sleep(LOOKED).await;
         Ok(())
+    }
+
+    /// Restarts a replica as Kubernetes' rolling update does (`maxSurge: 1`): its successor, of another program if one is
+    /// given, is there before it is told to go. Tells who went, and when.
+    pub async fn replace(&mut self, index: usize, next: Option<&Path>) -> anyhow::Result<Gone> {
+        if let Some(next) = next {
+            self.spare.upgrade(next);
+        }
+        self.spare.start()?;
+        self.spare.until_ready().await?;
+        sleep(LOOKED).await;
+        let old = self.replicas.get_mut(index).with_context(|| format!("there is no replica {index}"))?;
+        let told = Instant::now();
+        let took = old.stop().await?;
+        let gone = Gone { replica: old.name.clone(), told, took };
+        std::mem::swap(old, &mut self.spare);
+        Ok(gone)
     }
 
     /// How callers reach it.
@@ -262,7 +299,7 @@ impl Fleet {
     pub fn keep_logs(&self, to: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
         let mut logs: Vec<(String, PathBuf)> =
-            self.replicas.iter().map(|replica| (replica.name.clone(), replica.log())).collect();
+            self.replicas.iter().chain([&self.spare]).map(|each| (each.name.clone(), each.log())).collect();
         for name in ["postgres", "redis", "haproxy"] {
             logs.push((name.to_owned(), self.folder.path().join(name).join("log")));
         }
@@ -278,7 +315,7 @@ impl Fleet {
         if let Some(opened) = self.opened.take() {
             opened.shutdown().await;
         }
-        for replica in &mut self.replicas {
+        for replica in self.replicas.iter_mut().chain([&mut self.spare]) {
             if let Err(error) = replica.kill() {
                 tracing::warn!(%error, "a replica is left behind");
             }

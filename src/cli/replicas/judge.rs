@@ -66,8 +66,10 @@ pub struct Verdict {
     pub repeated: usize,
     /// What was asked and not answered, or not written.
     pub missing: Vec<String>,
-    /// Times alone that were due to a disturbance.
+    /// All times alone.
     pub gaps: Vec<Gap>,
+    /// Times alone that were too long, that nothing was the reason of, or that were more than one for one reason.
+    pub alone: Vec<String>,
     /// Anything else.
     pub wrong: Vec<String>,
 }
@@ -75,11 +77,21 @@ pub struct Verdict {
 impl Verdict {
     /// Whether there is nothing to say against it.
     pub const fn is_well(&self) -> bool {
-        self.lost.is_none() && self.doubled.is_empty() && self.missing.is_empty() && self.wrong.is_empty()
+        self.lost.is_none()
+            && self.doubled.is_empty()
+            && self.missing.is_empty()
+            && self.alone.is_empty()
+            && self.wrong.is_empty()
     }
 
     /// All that there is to say against it.
     pub fn complaints(&self) -> impl Iterator<Item = String> + '_ {
+        self.harm().chain(self.alone.iter().map(|gap| format!("alone: {gap}")))
+    }
+
+    /// What there is to say against it but for the times alone: for whoever rings while something is away, and may need a
+    /// second stream to be let in.
+    pub fn harm(&self) -> impl Iterator<Item = String> + '_ {
         let named = |what: &'static str, all: &'_ [String]| {
             all.iter().map(move |each| format!("{what}: {each}")).collect::<Vec<_>>()
         };
@@ -100,29 +112,7 @@ pub fn judge(
     let mut verdict = Verdict { lost: loss(report, recorded), ..Verdict::default() };
     answers(report, items, disturbances, &mut verdict);
     transcript(report, items, recorded, &mut verdict);
-    let mut left: Vec<Option<&Disturbance>> = disturbances.iter().map(Some).collect();
-    for gap in gaps(report, items, disturbances) {
-        let due = left.iter_mut().find(|slot| slot.is_some_and(|d| explains(d, &gap)));
-        match due.and_then(Option::take) {
-            Some(cause) if gap.ms <= cause.allowed_ms => {}
-            Some(cause) => verdict.wrong.push(format!(
-                "alone for {:.0} ms, not {:.0}, at {:.1} s, between {} and {}",
-                gap.ms,
-                cause.allowed_ms,
-                gap.broke_ms / 1_000.0,
-                gap.from,
-                gap.to
-            )),
-            None => verdict.wrong.push(format!(
-                "alone for {:.0} ms at {:.1} s, between {} and {}, for no reason",
-                gap.ms,
-                gap.broke_ms / 1_000.0,
-                gap.from,
-                gap.to
-            )),
-        }
-        verdict.gaps.push(gap);
-    }
+    (verdict.gaps, verdict.alone) = alone(report, items, disturbances);
     if recorded.ends > 1 {
         verdict.doubled.push(format!("its end stands there {} times", recorded.ends));
     }
@@ -227,6 +217,35 @@ fn transcript(report: &CallReport, items: &[Item], recorded: &Recorded, verdict:
             verdict.doubled.push(format!("the answer {} was heard {heard} times", item.answered_by));
         }
     }
+}
+
+/// The times alone, and what there is to say against them. Each disturbance excuses one gap of those whose call its replica
+/// held: so nobody may hear more gaps than there were restarts of replicas that held the call.
+fn alone(report: &CallReport, items: &[Item], disturbances: &[Disturbance]) -> (Vec<Gap>, Vec<String>) {
+    let mut left: Vec<Option<&Disturbance>> = disturbances.iter().map(Some).collect();
+    let gaps = gaps(report, items, disturbances);
+    let mut against = Vec::new();
+    for gap in &gaps {
+        let due = left.iter_mut().find(|slot| slot.is_some_and(|d| explains(d, gap)));
+        let why = match due.and_then(Option::take) {
+            Some(cause) if gap.ms <= cause.allowed_ms => continue,
+            Some(cause) => format!("not {:.0} at most", cause.allowed_ms),
+            None if disturbances.iter().any(|d| explains(d, gap)) => {
+                "a second time because of one and the same".to_owned()
+            }
+            None => "for no reason".to_owned(),
+        };
+        let at_s = gap.broke_ms / 1_000.0;
+        against.push(format!("{:.0} ms at {at_s:.1} s, between {} and {}, {why}", gap.ms, gap.from, gap.to));
+    }
+    (gaps, against)
+}
+
+/// The most gaps in one of several spans of time, which begin then and follow each other, ms.
+pub fn most_within_one(gaps: &[Gap], spans_ms: &[f64]) -> usize {
+    let ends = spans_ms.iter().copied().skip(1).chain(std::iter::once(f64::INFINITY));
+    let within = |from: f64, to: f64| gaps.iter().filter(|gap| (from..to).contains(&gap.broke_ms)).count();
+    spans_ms.iter().zip(ends).map(|(from, to)| within(*from, to)).max().unwrap_or_default()
 }
 
 /// The times between the streams.

@@ -185,18 +185,63 @@ fn a_gap_is_as_long_as_the_caller_is_alone_and_has_to_have_a_reason() {
         Disturbance { allowed_ms: 600.0, ..killed("a", 11_400.0) },
     ] {
         let verdict = judge(&report, &items, &recorded, &[wrong]);
-        assert_eq!(verdict.wrong.len(), 1, "{verdict:?}");
+        assert_eq!((verdict.alone.len(), verdict.is_well()), (1, false), "{verdict:?}");
+        assert_eq!((verdict.harm().count(), verdict.complaints().count()), (0, 1), "{verdict:?}");
     }
 }
 
+/// A restart, as [`killed`] but with a goodbye.
+fn restarted(replica: &str, from_ms: f64) -> Disturbance {
+    Disturbance { abrupt: false, allowed_ms: 3_000.0, ..killed(replica, from_ms) }
+}
+
 #[test]
-fn one_deed_explains_one_gap() {
+fn a_caller_may_be_moved_as_often_as_a_replica_that_held_the_call_was_restarted() {
+    let items = talk::items(1);
+    let streams = vec![
+        stream("a", 0.0, 20_000.0),
+        stream("b", 20_100.0, 30_000.0),
+        stream("c", 30_100.0, 40_000.0),
+        stream("a", 40_100.0, 60_000.0),
+    ];
+    let (report, recorded) = call(&items, streams);
+    let restarts: Vec<Disturbance> =
+        [("a", 19_900.0), ("b", 29_900.0), ("c", 39_900.0)].map(|(name, at)| restarted(name, at)).to_vec();
+    let verdict = judge(&report, &items, &recorded, &restarts);
+    assert!(verdict.is_well() && verdict.gaps.len() == 3, "{verdict:?}");
+    assert_eq!(most_within_one(&verdict.gaps, &[0.0]), 3);
+    assert_eq!(most_within_one(&verdict.gaps, &[0.0, 25_000.0]), 2);
+    assert_eq!(most_within_one(&[], &[0.0]), 0);
+    // Of these one did not hold the call.
+    let other = [restarts.split_at(2).0, &[restarted("d", 39_900.0)]].concat();
+    let verdict = judge(&report, &items, &recorded, &other);
+    assert!(verdict.alone.len() == 1 && verdict.alone[0].ends_with("for no reason"), "{verdict:?}");
+}
+
+#[test]
+fn one_restart_excuses_one_gap() {
     let items = talk::items(1);
     let streams =
-        vec![stream("a", 0.0, 5_000.0), stream("a", 5_100.0, 5_200.0), stream("b", 5_300.0, 60_000.0)];
+        vec![stream("a", 0.0, 20_000.0), stream("a", 20_100.0, 20_500.0), stream("b", 20_600.0, 60_000.0)];
     let (report, recorded) = call(&items, streams);
-    let verdict = judge(&report, &items, &recorded, &[killed("a", 4_900.0)]);
-    assert_eq!((verdict.gaps.len(), verdict.wrong.len()), (2, 1), "{verdict:?}");
+    let verdict = judge(&report, &items, &recorded, &[restarted("a", 19_900.0)]);
+    assert_eq!((verdict.gaps.len(), verdict.alone.len(), verdict.is_well()), (2, 1, false), "{verdict:?}");
+    assert!(verdict.alone[0].contains("a second time"), "{verdict:?}");
+}
+
+#[test]
+fn whoever_is_not_greeted_or_not_answered_is_harmed_and_whoever_needs_a_second_stream_is_not() {
+    let items = talk::items(1);
+    let (report, recorded) = call(&items, vec![stream("a", 100.0, 500.0), stream("b", 600.0, 60_000.0)]);
+    let verdict = judge(&report, &items, &recorded, &[]);
+    assert_eq!((verdict.harm().count(), verdict.complaints().count()), (0, 1), "{verdict:?}");
+    let mut silent = report.clone();
+    silent.failures.push("step 1: no greeting".to_owned());
+    assert_eq!(judge(&silent, &items, &recorded, &[]).harm().count(), 1);
+    let unanswered = CallReport { heard: Vec::new(), ..report.clone() };
+    assert_eq!(judge(&unanswered, &items, &recorded, &[]).harm().count(), 1);
+    let gone = CallReport { end: EndCause::Failed("11200 answered 503".to_owned()), ..report };
+    assert_eq!(judge(&gone, &items, &recorded, &[]).harm().count(), 1);
 }
 
 #[test]

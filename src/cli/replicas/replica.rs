@@ -4,10 +4,11 @@ use super::cable::{Way, Wire};
 use super::services::{Daemon, tail};
 use crate::cli::local::{free_port, get};
 use anyhow::Context as _;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
 use tokio::time::sleep;
 use url::Url;
 
@@ -46,6 +47,8 @@ pub struct Replica {
     folder: PathBuf,
     environment: Vec<(String, String)>,
     process: Option<Daemon>,
+    /// Holds the port while it does not run, so that the balancer never finds somebody else's server behind it.
+    place: Option<TcpSocket>,
 }
 
 impl Replica {
@@ -56,6 +59,7 @@ impl Replica {
         let (database, database_url) = wire(&common.database_url, 5_432)?;
         let (redis, redis_url) = wire(&common.redis_url, 6_379)?;
         let port = free_port()?;
+        let place = Some(hold(port)?);
         let own = [
             ("DATABASE_URL", database_url),
             ("REDIS_URL", redis_url),
@@ -65,7 +69,8 @@ impl Replica {
         let own = own.map(|(name, value)| (name.to_owned(), value));
         let environment = common.environment.iter().cloned().chain(own).collect();
         let common = common.clone();
-        Ok(Self { name: name.to_owned(), port, database, redis, common, folder, environment, process: None })
+        let (name, process) = (name.to_owned(), None);
+        Ok(Self { name, port, database, redis, common, folder, environment, process, place })
     }
 
     /// What it has printed.
@@ -91,6 +96,7 @@ impl Replica {
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.folder);
+        self.place = None;
         self.process = Some(Daemon::spawn(&self.name, &mut command, &self.log(), "KILL")?);
         Ok(())
     }
@@ -115,6 +121,7 @@ impl Replica {
                     self.name,
                     tail(&self.log())
                 );
+                self.place = hold(self.port).ok();
                 return Ok(began.elapsed());
             }
             anyhow::ensure!(
@@ -157,6 +164,15 @@ impl Replica {
     }
 }
 
+/// Holds a port: nobody else is given it, and whoever connects is refused.
+fn hold(port: u16) -> anyhow::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4().context("a socket cannot be made")?;
+    // What is left of a server that has just gone is nobody's.
+    socket.set_reuseaddr(true).context("a port cannot be held")?;
+    socket.bind((Ipv4Addr::LOCALHOST, port).into()).with_context(|| format!("port {port} is taken"))?;
+    Ok(socket)
+}
+
 /// A wire to where a URL points, and the URL through it.
 fn wire(url: &str, usual_port: u16) -> anyhow::Result<(Wire, String)> {
     let mut url = Url::parse(url).with_context(|| format!("{url:?} is no URL"))?;
@@ -181,6 +197,17 @@ pub fn is_ready(port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_held_port_refuses_connections_and_is_free_again() {
+        let port = free_port().unwrap();
+        let held = hold(port).unwrap();
+        assert!(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
+        drop(held);
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert!(hold(port).is_err(), "somebody listens there");
+        drop(listener);
+    }
 
     #[actix::test]
     async fn a_url_is_led_through_a_wire_with_everything_else_in_it() {

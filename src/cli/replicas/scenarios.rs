@@ -3,6 +3,7 @@
 use super::cable::Way;
 use super::crowd::{Caller, Crowd};
 use super::fleet::{Deed, Fleet, Judged};
+use super::judge::{Gap, most_within_one};
 use super::talk;
 use crate::config::database::DatabaseConfig;
 use crate::db;
@@ -34,6 +35,8 @@ const AFTER: Duration = Duration::from_secs(15);
 const BEGIN: Duration = Duration::from_secs(60);
 /// How long after a deed a stream may still break because of it.
 const AFTERMATH: Duration = Duration::from_secs(8);
+/// A gap shorter than this is not heard, ms: a call lets go in a pause, and words are as far apart in any talk.
+const HEARD_MS: f64 = 200.0;
 
 /// What can be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -261,35 +264,26 @@ async fn rolling(fleet: &mut Fleet, size: &Size, rounds: usize, upgrade: bool) -
     let scenario = if upgrade { Scenario::Upgrade } else { Scenario::Rolling };
     let callers = fleet.askers(size.calls, size.ramp);
     let crowd = talking(fleet, callers).await?;
-    let (mut deeds, mut left) = (Vec::new(), Vec::new());
+    let (mut deeds, mut left, mut begun) = (Vec::new(), Vec::new(), Vec::new());
     // New ones ring all the while.
     let more = fleet.askers((size.calls / 10).max(3), Duration::from_secs(30));
     let newcomers = fleet.ring(more)?;
     for round in 0..rounds {
+        begun.push(Instant::now());
         for index in 0..fleet.replicas.len() {
-            let from = Instant::now();
-            let replica = fleet.replica(index)?;
-            let name = replica.name.clone();
-            left.push(replica.stop().await?.as_secs_f64());
+            if upgrade && round == 0 && index == 0 {
+                migrate(&fleet.database).await?;
+            }
+            let gone = fleet.replace(index, size.next.as_deref().filter(|_| upgrade)).await?;
+            left.push(gone.took.as_secs_f64());
             deeds.push(Deed {
-                replica: Some(name),
-                from,
+                replica: Some(gone.replica),
+                from: gone.told,
                 until: Instant::now() + Duration::from_secs(1),
                 silent: false,
                 abrupt: false,
                 allowed: RESTART,
             });
-            if upgrade && round == 0 && index == 0 {
-                migrate(&fleet.database).await?;
-            }
-            let replica = fleet.replica(index)?;
-            if let Some(next) = size.next.as_ref().filter(|_| upgrade) {
-                replica.upgrade(next);
-            }
-            replica.start()?;
-            replica.until_ready().await?;
-            // The balancer believes it at its next look.
-            sleep(Duration::from_millis(1_500)).await;
         }
     }
     newcomers.enough();
@@ -298,16 +292,43 @@ async fn rolling(fleet: &mut Fleet, size: &Size, rounds: usize, upgrade: bool) -
     let why = came.iter().flat_map(|j| j.verdict.complaints());
     outcome.complaints.extend(why.map(|why| format!("a call that came meanwhile: {why}")));
     outcome.notes.push(format!("{} more rang meanwhile", came.len()));
-    let most = judged.iter().map(|j| j.verdict.gaps.len()).max().unwrap_or_default();
     let longest = left.iter().copied().fold(0.0, f64::max);
-    outcome.notes.push(format!(
-        "{} restarts, each gone within {longest:.1} s of SIGTERM; a caller met at most {most} of them",
-        left.len()
-    ));
+    outcome.notes.push(format!("{} restarts, each gone within {longest:.1} s of SIGTERM", left.len()));
+    let (note, complaint) = moved_again(&judged, &begun);
+    outcome.notes.push(note);
+    outcome.complaints.extend(complaint);
+    if upgrade {
+        outcome.notes.push(match &size.next {
+            Some(next) => format!("new version: {}", next.display()),
+            None => "same binary; name the next one with --next".to_owned(),
+        });
+    }
     if outcome.moved == 0 {
         outcome.complaints.push("no call was moved: nothing is shown".to_owned());
     }
     Ok(outcome)
+}
+
+/// How many callers were moved more than once: in all, and within one of the rounds that began then. A successor is there
+/// before a replica goes and is the emptiest of all, so most are moved once; the balancer may still send one who comes late
+/// to a replica that has yet to go. What no caller is to have is more than one gap in a round that can be heard.
+fn moved_again(judged: &[Judged], rounds: &[Instant]) -> (String, Option<String>) {
+    let most = judged.iter().map(|j| j.verdict.gaps.len()).max().unwrap_or_default();
+    let more = judged.iter().filter(|j| j.verdict.gaps.len() > 1).count();
+    let within = |j: &Judged, least_ms: f64| {
+        let began = j.placed.began;
+        let spans = rounds.iter().map(|at| at.saturating_duration_since(began).as_secs_f64() * 1_000.0);
+        let gaps: Vec<Gap> = j.verdict.gaps.iter().filter(|gap| gap.ms >= least_ms).cloned().collect();
+        most_within_one(&gaps, &spans.collect::<Vec<_>>())
+    };
+    let again = |least_ms: f64| judged.iter().filter(|j| within(j, least_ms) > 1).count();
+    let (moved, heard) = (again(0.0), again(HEARD_MS));
+    let note = format!(
+        "{more} of {} callers were moved more than once ({most} times at most), {moved} within one round; {heard} heard more \
+         than one gap (from {HEARD_MS} ms on) within one round",
+        judged.len(),
+    );
+    (note, (heard > 0).then(|| format!("{heard} callers heard more than one gap within one round")))
 }
 
 /// A migration of a version to come: it adds, and takes nothing away.
@@ -478,29 +499,19 @@ async fn cut(fleet: &mut Fleet, size: &Size, scenario: Scenario) -> anyhow::Resu
     let deeds = [deed];
     let (mut outcome, judged) = finish(scenario, fleet, crowd, &deeds).await?;
     let came = fleet.judge(newcomers.over().await?, &deeds).await?;
-    // Who rings meanwhile may need a second stream to be let in, if they are answered then.
-    let harm = |j: &Judged| {
-        let of =
-            |all: &[String]| all.iter().map(|why| format!("a call that came meanwhile: {why}")).collect();
-        let all: [Vec<String>; 3] =
-            [of(j.verdict.lost.as_slice()), of(&j.verdict.doubled), of(&j.verdict.missing)];
-        all.concat()
-    };
-    let well = came.iter().filter(|j| harm(j).is_empty()).count();
+    // Whoever rings meanwhile is greeted and answered; they may need a second stream for it.
+    let well = came.iter().filter(|j| j.verdict.harm().next().is_none()).count();
     let breaks: Vec<f64> = came.iter().flat_map(|j| &j.verdict.gaps).map(|gap| gap.ms).collect();
     outcome.notes.push(format!(
-        "{well} of {later} calls that came meanwhile were answered, with {} streams more than needed (gaps up to {:.0} ms)",
+        "{well} of {later} calls that came meanwhile were greeted and answered, with {} streams more than needed (gaps up to {:.0} ms)",
         breaks.len(),
         Spread::of(&breaks).max
     ));
-    if redis {
-        outcome.complaints.extend(came.iter().flat_map(harm));
-    } else {
-        // What those who were not answered met with, one of each.
-        for judged in came.iter().filter(|j| !harm(j).is_empty()).take(3) {
-            let why = harm(judged).into_iter().next().unwrap_or_default();
-            outcome.notes.push(format!("{why}; it heard {:?}", judged.placed.report.heard_text()));
-        }
+    for judged in &came {
+        let heard = judged.placed.report.heard_text();
+        let harm = judged.verdict.harm();
+        let told = harm.map(|why| format!("a call that came meanwhile: {why}; it heard {heard:?}"));
+        outcome.complaints.extend(told);
     }
     if scenario == Scenario::PostgresCut {
         message_is_kept(fleet, &mut outcome, &judged).await?;

@@ -1,12 +1,15 @@
 //! A Redis of a test's own, which it may kill.
 
-use std::net::{TcpListener, TcpStream};
+use socket2::{Domain, Socket, Type};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A Redis on loopback; it ends with this.
 pub struct RedisServer {
     port: u16,
+    // Bound and not listening: the port is nobody else's, even while no server is there.
+    _held: Socket,
     further: Vec<String>,
     process: Option<Child>,
 }
@@ -19,9 +22,12 @@ impl RedisServer {
 
     /// Starts one with these further options.
     pub fn with(further: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let held = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        held.set_reuse_address(true).unwrap();
+        held.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let port = held.local_addr().unwrap().as_socket().unwrap().port();
         let further = further.iter().map(|&option| option.to_owned()).collect();
-        let mut server = Self { port, further, process: None };
+        let mut server = Self { port, _held: held, further, process: None };
         server.restart();
         server
     }

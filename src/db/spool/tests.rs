@@ -141,7 +141,8 @@ async fn texts(db: &DbHandle) -> Vec<String> {
 #[actix::test]
 async fn a_message_taken_while_the_database_is_away_is_there_once_when_it_is_back() {
     let mut test = TestDb::sqlite();
-    test.config.wait_ms = 50;
+    // Long enough for a message to be written once the database is back.
+    test.config.wait_ms = 1_000;
     let spool = test.folder.join("spool");
     test.config.spool = Some(spool.display().to_string());
     let db = test.open();

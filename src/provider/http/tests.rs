@@ -108,9 +108,10 @@ fn a_media_type_loses_its_parameters() {
 
 #[actix::test]
 async fn nobody_listening_is_unreachable() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound, so that it is nobody else's, and not listening.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = closed.local_addr().unwrap();
     let error = clients().http.get(format!("http://{address}/")).send().await.err().unwrap();
     let error = map_send_error("vendor", &error);
     assert_eq!((error.kind, error.code.as_str()), (ProviderErrorKind::Unreachable, "connection_refused"));

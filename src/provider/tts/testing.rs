@@ -49,7 +49,10 @@ async fn converse(mut socket: TcpStream, seen: Seen, script: Rc<impl Fn(usize) -
         for step in script(number) {
             match step {
                 Step::Write(bytes) => {
-                    socket.write_all(&bytes).await.unwrap();
+                    // Whoever has heard enough hangs up.
+                    if socket.write_all(&bytes).await.is_err() {
+                        return;
+                    }
                     // Let the reader see it as a piece of its own.
                     socket.flush().await.unwrap();
                     tokio::time::sleep(Duration::from_millis(2)).await;

@@ -16,6 +16,8 @@ pub(super) struct Collected {
     begun: usize,
     ended_well: usize,
     ended_badly: BTreeMap<String, usize>,
+    refused: usize,
+    refusals: BTreeMap<String, usize>,
     call_ms: f64,
     expected: usize,
     delivered: usize,
@@ -34,6 +36,13 @@ pub(super) struct Collected {
     violation_samples: BTreeSet<String>,
     failures: usize,
     failure_samples: Vec<String>,
+}
+
+/// Whether a caller was turned away with words: heard something that needs no stream, and never came to one. Who hears
+/// nothing at all is not refused but unanswered.
+fn was_refused(call: &CallReport) -> bool {
+    let politely = matches!(call.end, EndCause::CallerHungUp | EndCause::Hangup | EndCause::Dialled);
+    politely && call.streams.is_empty() && call.said_by_twilio.iter().any(|words| !words.trim().is_empty())
 }
 
 /// A violation without what differs from call to call, so that each kind shows once.
@@ -60,6 +69,22 @@ impl Collected {
         status_path: Option<&str>,
     ) {
         self.begun += 1;
+        self.violations += call.violations.count;
+        for violation in &call.violations.first {
+            if self.violation_samples.len() < SAMPLES {
+                self.violation_samples.insert(kind_of(violation));
+            }
+        }
+        self.add_webhooks(call, status_path);
+        if was_refused(call) {
+            // There was no conversation: nothing of its script was due.
+            self.refused += 1;
+            let words = call.said_by_twilio.join(" ");
+            if self.refusals.len() < SAMPLES || self.refusals.contains_key(&words) {
+                *self.refusals.entry(words).or_default() += 1;
+            }
+            return;
+        }
         self.call_ms += call.duration_ms;
         match &call.end {
             EndCause::CallerHungUp | EndCause::Hangup | EndCause::Dialled => self.ended_well += 1,
@@ -71,12 +96,6 @@ impl Collected {
         self.expected += call.replies_expected;
         self.delivered += call.replies_delivered;
         self.longest_wait_ms = self.longest_wait_ms.max(call.longest_wait_ms);
-        self.violations += call.violations.count;
-        for violation in &call.violations.first {
-            if self.violation_samples.len() < SAMPLES {
-                self.violation_samples.insert(kind_of(violation));
-            }
-        }
         self.failures += call.failures.len();
         let room = SAMPLES.saturating_sub(self.failure_samples.len());
         self.failure_samples.extend(call.failures.iter().take(room).cloned());
@@ -103,6 +122,9 @@ impl Collected {
                 self.greeting.extend(stream.first_voice_ms);
             }
         }
+    }
+
+    fn add_webhooks(&mut self, call: &CallReport, status_path: Option<&str>) {
         for (n, hook) in call.webhooks.iter().enumerate() {
             if status_path.is_some_and(|path| hook.path == path) {
                 self.status.push(hook.took_ms);
@@ -120,6 +142,10 @@ impl Collected {
         self.ended_well += other.ended_well;
         for (kind, count) in other.ended_badly {
             *self.ended_badly.entry(kind).or_default() += count;
+        }
+        self.refused += other.refused;
+        for (words, count) in other.refusals {
+            *self.refusals.entry(words).or_default() += count;
         }
         self.call_ms += other.call_ms;
         self.expected += other.expected;
@@ -147,10 +173,13 @@ impl Collected {
         let added: Vec<f64> = self.turn.iter().map(|ms| ms - vendors_ms).collect();
         LoadReport {
             calls: 0,
+            over: 0,
             peak_calls: 0,
             begun: self.begun,
             ended_well: self.ended_well,
             ended_badly: self.ended_badly,
+            refused: self.refused,
+            refusals: self.refusals,
             call_minutes: self.call_ms / 60_000.0,
             wall_s: 0.0,
             replies_expected: self.expected,

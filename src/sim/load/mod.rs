@@ -5,6 +5,7 @@
 //! listen.
 
 pub mod curve;
+pub mod over;
 pub mod process;
 pub mod report;
 pub mod stats;
@@ -92,6 +93,8 @@ pub struct LoadConfig {
     pub script: Script,
     /// Calls at once.
     pub calls: usize,
+    /// Callers more than those, whom the server has no place for: as many have to be turned away, with words.
+    pub over: usize,
     /// Time over which they begin.
     pub ramp: Duration,
     /// Calls begun a second, instead of `ramp`.
@@ -122,6 +125,7 @@ impl LoadConfig {
             call,
             script,
             calls,
+            over: 0,
             ramp: Duration::from_secs(5),
             rate: None,
             duration: Duration::from_secs(60),
@@ -135,11 +139,16 @@ impl LoadConfig {
         }
     }
 
+    /// All who ring.
+    const fn callers(&self) -> usize {
+        self.calls.saturating_add(self.over)
+    }
+
     /// When a caller rings first.
     fn begin(&self, caller: usize) -> Duration {
         match self.rate {
             Some(rate) if rate > 0.0 && rate.is_finite() => Duration::from_secs_f64(caller as f64 / rate),
-            _ => self.ramp.mul_f64(caller as f64 / self.calls.max(1) as f64),
+            _ => self.ramp.mul_f64(caller as f64 / self.callers().max(1) as f64),
         }
     }
 }
@@ -204,6 +213,7 @@ pub fn run_load(config: &LoadConfig) -> io::Result<LoadReport> {
 
     let mut report = collected.report(config.vendors.sum_ms());
     report.calls = config.calls;
+    report.over = config.over;
     report.peak_calls = shared.peak.load(Ordering::Relaxed);
     report.wall_s = wall_s;
     report.lag = lag.report();
@@ -212,7 +222,8 @@ pub fn run_load(config: &LoadConfig) -> io::Result<LoadReport> {
         used,
         cpu_s_per_call_minute: used.cpu_s / report.call_minutes.max(f64::MIN_POSITIVE),
         rss_per_call_kb: used.rss_peak_kb.saturating_sub(used.rss_before_kb) as f64
-            / report.peak_calls.max(1) as f64,
+            // Whoever is turned away takes no place.
+            / report.peak_calls.min(config.calls).max(1) as f64,
     });
     report.vendors = config.vendors_url.as_ref().and_then(|url| vendors(url, &config.call.trust));
     if report.lag.p99_ms > MAX_LAG_MS {
@@ -231,7 +242,7 @@ async fn callers(shared: Arc<Shared>, thread: usize, threads: usize) -> (Collect
     let line = Line::new(&shared.config.call.trust);
     let collected = Rc::new(RefCell::new(Collected::default()));
     let began = Instant::now();
-    let all = (thread..shared.config.calls).step_by(threads).map(|caller| {
+    let all = (thread..shared.config.callers()).step_by(threads).map(|caller| {
         // A task each, so that a frame wakes only its own call.
         actix_rt::spawn(one_caller(line.clone(), Arc::clone(&shared), caller, began, Rc::clone(&collected)))
     });
@@ -253,7 +264,7 @@ async fn one_caller(
     call.from = format!("+1{:010}", 2_025_000_000_u64.saturating_add(caller as u64));
     call.listen = config.listen_every > 0 && caller.is_multiple_of(config.listen_every);
     let first = config.begin(caller);
-    let steady_ms = config.begin(config.calls).as_secs_f64() * 1_000.0;
+    let steady_ms = config.begin(config.callers()).as_secs_f64() * 1_000.0;
     sleep_until(began + first).await;
     while began.elapsed() < config.duration && shared.may_begin() {
         let at = began.elapsed();

@@ -59,7 +59,9 @@ pub struct VendorsUse {
 pub struct LoadReport {
     /// Calls asked for at once.
     pub calls: usize,
-    /// Most calls at once.
+    /// Callers more than those, who were to be turned away.
+    pub over: usize,
+    /// Most calls at once, those included that were turned away.
     pub peak_calls: usize,
     /// Calls begun.
     pub begun: usize,
@@ -67,6 +69,10 @@ pub struct LoadReport {
     pub ended_well: usize,
     /// Other ends, by kind.
     pub ended_badly: BTreeMap<String, usize>,
+    /// Calls that were turned away with words, before there was a stream.
+    pub refused: usize,
+    /// The words, and how many heard them.
+    pub refusals: BTreeMap<String, usize>,
     /// Minutes of all calls together.
     pub call_minutes: f64,
     /// Seconds that the run took.
@@ -108,14 +114,15 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    /// Whether the run counts, every reply came, every interruption was heeded, every script was played to its end (whoever
-    /// is turned away plays none) and nobody broke a rule.
+    /// Whether the run counts, every reply came, every interruption was heeded, every script was played to its end and nobody
+    /// broke a rule; and whether somebody was turned away if, and only if, there were more callers than places.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.void.is_none()
             && self.replies_delivered == self.replies_expected
             && self.ended_badly.is_empty()
             && self.failures == 0
+            && (self.refused > 0) == (self.over > 0)
             && self.violations == 0
             && self.vendors.as_ref().is_none_or(|vendors| vendors.violations == 0)
             && self.not_cleared == 0
@@ -132,6 +139,16 @@ impl fmt::Display for LoadReport {
         )?;
         for (kind, count) in &self.ended_badly {
             writeln!(f, "             {count} ended by {kind}")?;
+        }
+        if self.over > 0 || self.refused > 0 {
+            writeln!(
+                f,
+                "refused      {} calls with words; {} callers more than places",
+                self.refused, self.over
+            )?;
+            for (words, count) in &self.refusals {
+                writeln!(f, "             {count} heard: {words}")?;
+            }
         }
         writeln!(
             f,

@@ -65,11 +65,41 @@ fn a_server_that_never_clears_does_not_pass() {
 }
 
 #[test]
+fn callers_for_whom_there_is_no_place_are_counted_by_what_they_hear_and_owe_nothing_else() {
+    let busy = "<Response><Say>All lines are busy.</Say><Hangup/></Response>";
+    let fake = Fake::start(&[("/voice/incoming", busy)], Bot::default());
+    let mut config = config(&fake, 2);
+    config.over = 1;
+    let report = run_load(&config).unwrap();
+    assert!(report.begun >= 3 && report.refused == report.begun, "{report}");
+    assert_eq!((report.replies_expected, report.failures, report.stages.turn.count), (0, 0, 0), "{report}");
+    assert_eq!(report.refusals.get("All lines are busy."), Some(&report.refused), "{report}");
+    // (That the machine is busy with other tests may void it.)
+    let report = LoadReport { void: None, ..report };
+    assert!(report.passed(), "{report}");
+    // Nobody may be turned away where there is a place for all, and somebody must be where there is not.
+    assert!(!LoadReport { over: 0, ..report.clone() }.passed());
+    assert!(!LoadReport { refused: 0, ..report }.passed());
+}
+
+#[test]
+fn whoever_is_hung_up_on_without_a_word_is_not_refused_but_unanswered() {
+    let fake = Fake::start(&[("/voice/incoming", "<Response><Hangup/></Response>")], Bot::default());
+    let mut config = config(&fake, 1);
+    config.over = 1;
+    let report = run_load(&config).unwrap();
+    assert!(report.refused == 0 && report.failures > 0 && !report.passed(), "{report}");
+}
+
+#[test]
 fn calls_begin_over_the_ramp_or_at_the_rate() {
     let fake_config = CallConfig::new("http://127.0.0.1:1", TOKEN);
     let mut config = LoadConfig::new(fake_config, Script::parse(SCRIPT).unwrap(), 10);
     config.ramp = Duration::from_secs(5);
     assert_eq!(config.begin(4), Duration::from_secs(2));
+    config.over = 10;
+    assert_eq!(config.begin(4), Duration::from_secs(1));
+    config.over = 0;
     config.rate = Some(4.0);
     assert_eq!(config.begin(4), Duration::from_secs(1));
 }

@@ -285,9 +285,10 @@ async fn a_hang_up_of_a_call_that_is_over_is_done_and_other_failures_are_told() 
 
 #[actix::test]
 async fn a_request_that_never_left_is_told_from_one_whose_connection_broke() {
-    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    // Bound, so that it is nobody else's, and not listening.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let base = format!("http://{}", closed.local_addr().unwrap());
-    drop(closed);
     let error = client(&base, 5_000).hang_up(&"CA1".into()).await.unwrap_err();
     assert_eq!((error.kind, error.retry()), (RestErrorKind::Connect, RetryAdvice::Safe));
 

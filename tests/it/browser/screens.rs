@@ -155,7 +155,12 @@ async fn every_page_is_whole_legible_and_within_reach_in_every_light_and_size() 
     let _turn = turn().await;
     let mut profile = barbershop();
     profile.recording_notice = Some("This call is recorded.".into());
-    let desk = Desk::with(profile, VendorsConfig::default(), super::record).await;
+    let desk = Desk::with(profile, VendorsConfig::default(), |config| {
+        super::record(config);
+        // Until somebody ends their calls, however long it takes to look at them.
+        config.call.idle_prompt_ms = 600_000;
+    })
+    .await;
     hire(&desk).await;
     desk.seed(40, 30).await;
     let (begin, begun) = tokio::sync::oneshot::channel();

@@ -4,6 +4,7 @@ use super::page::Page;
 use super::{NAME, PASSWORD, browse, hire, hire_with, signed_in, turn};
 use crate::support::{Desk, barbershop};
 use frontdesk::audio::mulaw;
+use frontdesk::config::Config;
 use frontdesk::domain::call::EndReason;
 use frontdesk::domain::ids::CallSid;
 use frontdesk::domain::turn::Speaker;
@@ -117,7 +118,9 @@ async fn a_call_is_watched_live_then_opened_and_played() {
 #[actix::test]
 async fn staff_speak_through_the_bot_and_end_a_call() {
     let _turn = turn().await;
-    let desk = Desk::open().await;
+    // The caller listens only: nobody is to ask whether they are still there, and let them go.
+    let patient = |config: &mut Config| config.call.idle_prompt_ms = 600_000;
+    let desk = Desk::with(barbershop(), VendorsConfig::default(), patient).await;
     hire(&desk).await;
     let (ready, begin) = tokio::sync::oneshot::channel();
     let watching = browse(&desk, move |base| {

@@ -7,12 +7,40 @@ use frontdesk::config::profile::BARBERSHOP;
 use frontdesk::db::Database;
 use frontdesk::sim::caller::CallConfig;
 use frontdesk::sim::vendors::{Vendors, VendorsConfig, VendorsHandle};
+use socket2::{Domain, Socket, Type};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+/// A port of 127.0.0.1 that is nobody else's as long as the value lives, whether somebody listens on it or not. A number
+/// that was free a moment ago may be another test's listener by now, or the near end of any connection.
+pub struct Port {
+    number: u16,
+    // Bound and not listening: the system gives the port to nobody, and lets who names it listen, as often as they come.
+    _held: Socket,
+}
+
+impl Port {
+    pub fn hold() -> Self {
+        let held = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        held.set_reuse_address(true).unwrap();
+        held.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let number = held.local_addr().unwrap().as_socket().unwrap().port();
+        Self { number, _held: held }
+    }
+
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// With the host.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.number)
+    }
+}
 
 /// A server in a process of its own.
 pub struct Process {
@@ -46,11 +74,14 @@ impl Process {
             .stderr(log)
             .spawn()
             .expect("the server starts");
-        let process = Self { child };
+        let mut process = Self { child };
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         let tls = more.iter().any(|(name, _)| *name == "TLS_CERT");
         while !(is_up(port) || tls && TcpStream::connect(("127.0.0.1", port)).is_ok()) {
-            assert!(std::time::Instant::now() < deadline, "the server does not come up");
+            let told = || std::fs::read_to_string(place.log()).unwrap_or_default();
+            let ended = process.child.try_wait().expect("it can be asked");
+            assert!(ended.is_none(), "the server ends with {ended:?}:\n{}", told());
+            assert!(std::time::Instant::now() < deadline, "the server does not come up:\n{}", told());
             std::thread::sleep(Duration::from_millis(20));
         }
         process
@@ -113,6 +144,8 @@ pub struct Place {
     pub vendors: VendorsHandle,
     pub port: u16,
     database: TestDatabase,
+    // Held for its end.
+    _own: Port,
 }
 
 impl Place {
@@ -124,9 +157,10 @@ impl Place {
     pub fn with(vendors: VendorsConfig) -> Self {
         let folder = std::env::temp_dir().join(format!("frontdesk-it-{:032x}", rand::random::<u128>()));
         std::fs::create_dir_all(&folder).unwrap();
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port = Port::hold();
         let database = TestDatabase::new(&folder);
-        Self { folder, vendors: Vendors::start(vendors, None).unwrap(), port, database }
+        let vendors = Vendors::start(vendors, None).unwrap();
+        Self { folder, vendors, port: port.number(), database, _own: port }
     }
 
     /// The address of its database.

@@ -88,6 +88,8 @@ struct Playback {
     /// Bytes that may still be taken.
     space: Option<watch::Sender<usize>>,
     sent_ms: Cell<u64>,
+    /// What waits to be sent, ms.
+    waiting_ms: Option<watch::Sender<u64>>,
 }
 
 impl VoiceOut for Playback {
@@ -124,6 +126,18 @@ impl VoiceOut for Playback {
         let mut space = space.subscribe();
         Box::pin(async move {
             let _ = space.wait_for(|space| *space > 0).await;
+        })
+    }
+
+    fn waiting_ms(&self) -> u64 {
+        self.waiting_ms.as_ref().map_or(0, |waiting| *waiting.borrow())
+    }
+
+    fn runs_low(&self) -> LocalBoxFuture<'static, ()> {
+        let Some(waiting) = &self.waiting_ms else { return Box::pin(async {}) };
+        let mut waiting = waiting.subscribe();
+        Box::pin(async move {
+            let _ = waiting.wait_for(|waiting| *waiting < RUNWAY_MS).await;
         })
     }
 }
@@ -264,6 +278,22 @@ async fn waiting_for_room_is_no_gap_of_the_vendors_and_reads_nothing_more() {
     s.out.space.as_ref().unwrap().send_replace(100_000);
     wait(10).await;
     assert_eq!((s.out.bytes(0), s.done()), (8_800, vec![0]));
+    assert_eq!(s.audits(), Vec::<String>::new());
+}
+
+#[actix::test]
+async fn a_sentence_is_not_asked_for_before_the_playback_runs_low() {
+    tokio::time::pause();
+    let (waiting, _) = watch::channel(5_000);
+    let out = Playback { waiting_ms: Some(waiting), ..Playback::default() };
+    let s = stage_with(voice(&[&[Audio(160)]]), voice(&[&[Fail]]), out, TtsConfig::default());
+    s.say(0, "One.");
+    s.say(1, "Two.");
+    wait(60_000).await;
+    assert_eq!((s.primary.asked.borrow().len(), s.done()), (1, vec![0]));
+    s.out.waiting_ms.as_ref().unwrap().send_replace(RUNWAY_MS - 1);
+    wait(10).await;
+    assert_eq!((s.primary.asked.borrow().len(), s.done()), (2, vec![0, 1]));
     assert_eq!(s.audits(), Vec::<String>::new());
 }
 

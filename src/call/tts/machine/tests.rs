@@ -10,7 +10,12 @@ fn speak(machine: &mut VoiceMachine, sentence: u32, text: &str) -> Vec<Effect> {
 }
 
 fn audio(machine: &mut VoiceMachine, job: JobId, bytes: usize) -> Vec<Effect> {
-    machine.on(Event::Audio { job, audio: Bytes::from(vec![0xFF; bytes]) })
+    audio_behind(machine, job, bytes, 0)
+}
+
+/// Audio that comes while so much waits at the playback.
+fn audio_behind(machine: &mut VoiceMachine, job: JobId, bytes: usize, waiting_ms: u64) -> Vec<Effect> {
+    machine.on(Event::Audio { job, audio: Bytes::from(vec![0xFF; bytes]), waiting_ms })
 }
 
 fn fail(machine: &mut VoiceMachine, job: JobId) -> Vec<Effect> {
@@ -34,6 +39,7 @@ fn words(effects: &[Effect]) -> Vec<String> {
                 format!("start {voice}{}", if *ahead { " ahead" } else { "" })
             }
             Effect::Replay { .. } => "replay".into(),
+            Effect::Await => "await".into(),
             Effect::Cancel(job) => format!("cancel {job}"),
             Effect::Pause(job) => format!("pause {job}"),
             Effect::Promote(job) => format!("promote {job}"),
@@ -88,6 +94,57 @@ fn a_sentence_that_was_synthesised_ahead_as_a_whole_follows_at_once() {
     assert_eq!(words(&m.on(Event::Ended { job: 2 })), Vec::<String>::new());
     let next = words(&m.on(Event::Ended { job: 1 }));
     assert_eq!(next, ["end 0", "done 0", "promote 2", "begin 1", "play 1: 320", "end 1", "done 1"]);
+}
+
+#[test]
+fn nobody_is_asked_for_a_sentence_while_much_waits_to_be_played() {
+    let mut m = VoiceMachine::new(2);
+    speak(&mut m, 0, "One.");
+    speak(&mut m, 1, "Two.");
+    speak(&mut m, 2, "Three.");
+    let heard = words(&audio_behind(&mut m, 1, 160, 2_980));
+    assert_eq!(heard, ["begin 0", "first", "play 0: 160"], "not ahead, either: it lasts for long");
+    assert_eq!(words(&m.on(Event::Ended { job: 1 })), ["end 0", "done 0", "await"]);
+    assert_eq!(words(&speak(&mut m, 3, "Four.")), Vec::<String>::new(), "it is told once");
+    assert_eq!(words(&m.on(Event::Low)), ["start 0"]);
+    // 2 s of this one, with which 2.9 s wait: as much as one may wait for while the next is asked for.
+    assert_eq!(words(&audio_behind(&mut m, 2, 16_000, 900))[1..], ["play 1: 16000", "start 0 ahead"]);
+}
+
+#[test]
+fn a_sentence_is_asked_for_ahead_when_little_of_the_one_before_is_left() {
+    // 120 characters: 8 s.
+    let long = "a".repeat(120);
+    let mut m = VoiceMachine::new(2);
+    speak(&mut m, 0, &long);
+    speak(&mut m, 1, "Two.");
+    for second in 0..5 {
+        let effects = words(&audio_behind(&mut m, 1, 8_000, 0));
+        assert_eq!(effects.last().unwrap(), "play 0: 8000", "{second}");
+    }
+    let effects = words(&audio_behind(&mut m, 1, 8_160, 0));
+    assert_eq!(effects, ["play 0: 8160"], "2 s left, 1 s waits");
+    assert_eq!(words(&audio_behind(&mut m, 1, 160, 0)), ["play 0: 160", "start 0 ahead"], "all was sent");
+}
+
+#[test]
+fn a_kept_sentence_waits_for_nobody_and_a_new_reply_is_not_kept_waiting_by_what_was_cleared() {
+    let kept = Some(Bytes::from_static(&[1; 320]));
+    let mut m = VoiceMachine::new(2);
+    speak(&mut m, 0, "One.");
+    m.on(Event::Speak { reply: R, sentence: 1, text: "Two.".into(), keep: true, kept });
+    audio_behind(&mut m, 1, 160, 9_000);
+    assert_eq!(words(&m.on(Event::Ended { job: 1 })), ["end 0", "done 0", "replay"]);
+
+    let mut m = VoiceMachine::new(2);
+    speak(&mut m, 0, "One.");
+    speak(&mut m, 1, "Two.");
+    audio_behind(&mut m, 1, 160, 9_000);
+    assert_eq!(words(&m.on(Event::Ended { job: 1 })).last().unwrap(), "await");
+    assert_eq!(words(&m.on(Event::Stop(R))), Vec::<String>::new());
+    let next = Event::Speak { reply: ReplyId(2), sentence: 0, text: "New.".into(), keep: false, kept: None };
+    assert_eq!(words(&m.on(next)), Vec::<String>::new(), "the playback was asked already");
+    assert_eq!(words(&m.on(Event::Low)), ["start 0"]);
 }
 
 #[test]
@@ -206,7 +263,7 @@ fn a_stopped_reply_is_silent_at_once_and_for_good() {
     audio(&mut m, 1, 160);
     assert_eq!(words(&m.on(Event::Stop(R))), ["cancel 1", "cancel 2"]);
     for event in [
-        Event::Audio { job: 1, audio: Bytes::from_static(&[0; 160]) },
+        Event::Audio { job: 1, audio: Bytes::from_static(&[0; 160]), waiting_ms: 0 },
         Event::Ended { job: 2 },
         Event::Failed { job: 1, code: "x".into() },
         Event::Speak { reply: R, sentence: 2, text: "Three.".into(), keep: false, kept: None },
@@ -256,6 +313,8 @@ struct Witness {
     failed: BTreeSet<ReplyId>,
     /// Bytes of the open sentence since it was announced or retracted.
     bytes: usize,
+    /// What the playback owes an answer.
+    awaited: bool,
     texts: BTreeMap<(ReplyId, u32), String>,
 }
 
@@ -277,6 +336,7 @@ impl Witness {
                 assert!(self.jobs.len() <= 2, "one audible, one ahead");
             }
             Effect::Replay { .. } | Effect::Keep { .. } => panic!("nothing is kept here"),
+            Effect::Await => assert!(!std::mem::replace(&mut self.awaited, true), "asked once"),
             Effect::Cancel(job) => assert!(self.jobs.remove(&job)),
             Effect::Pause(job) | Effect::Promote(job) => assert!(job > 0),
             Effect::Begin { reply, sentence, text } => {
@@ -315,7 +375,8 @@ impl Witness {
 enum Move {
     Speak,
     NewReply,
-    Audio(usize, usize),
+    Audio(usize, usize, u64),
+    Low,
     End(usize),
     Fail(usize),
     Stop(u32),
@@ -326,7 +387,9 @@ fn moves() -> impl Strategy<Value = Vec<(Move, bool, u64)>> {
     let one = prop_oneof![
         4 => Just(Move::Speak),
         1 => Just(Move::NewReply),
-        8 => (0usize..2, 1usize..3_000).prop_map(|(job, bytes)| Move::Audio(job, bytes)),
+        8 => (0usize..2, 1usize..3_000, 0u64..4_000)
+            .prop_map(|(job, bytes, waiting)| Move::Audio(job, bytes, waiting)),
+        2 => Just(Move::Low),
         4 => (0usize..2).prop_map(Move::End),
         2 => (0usize..2).prop_map(Move::Fail),
         1 => (0u32..4).prop_map(Move::Stop),
@@ -370,14 +433,14 @@ proptest! {
                     (reply, sentence) = (reply.next(), 0);
                     None
                 }
-                Move::Audio(index, bytes) => {
-                    job(index).map(|job| Event::Audio { job, audio: Bytes::from(vec![0xFF; bytes]) })
-                }
+                Move::Audio(index, bytes, waiting_ms) => job(index)
+                    .map(|job| Event::Audio { job, audio: Bytes::from(vec![0xFF; bytes]), waiting_ms }),
+                Move::Low => std::mem::take(&mut witness.awaited).then_some(Event::Low),
                 Move::End(index) => job(index).map(|job| Event::Ended { job }),
                 Move::Fail(index) => job(index).map(|job| Event::Failed { job, code: "x".into() }),
                 Move::Stop(back) => Some(Event::Stop(ReplyId(reply.0.saturating_sub(back)))),
                 Move::Stale(job) if !witness.jobs.contains(&job) => {
-                    Some(Event::Audio { job, audio: Bytes::from_static(&[0; 400]) })
+                    Some(Event::Audio { job, audio: Bytes::from_static(&[0; 400]), waiting_ms: 0 })
                 }
                 Move::Stale(_) => None,
             };
@@ -386,8 +449,13 @@ proptest! {
             }
         }
         // Everything that is left is spoken without trouble.
-        while let Some(job) = witness.jobs.first().copied() {
-            drive(&mut machine, &mut witness, Event::Audio { job, audio: Bytes::from_static(&[0; 500]) }, false, 0);
+        loop {
+            if std::mem::take(&mut witness.awaited) {
+                drive(&mut machine, &mut witness, Event::Low, false, 0);
+            }
+            let Some(job) = witness.jobs.first().copied() else { break };
+            let audio = Bytes::from_static(&[0; 500]);
+            drive(&mut machine, &mut witness, Event::Audio { job, audio, waiting_ms: 2_900 }, false, 0);
             drive(&mut machine, &mut witness, Event::Ended { job }, false, 0);
         }
         prop_assert!(machine.is_idle(), "nothing hangs");
@@ -409,7 +477,7 @@ proptest! {
         speak(&mut m, 0, "One.");
         let mut out = Vec::new();
         for piece in &pieces {
-            out.extend(m.on(Event::Audio { job: 1, audio: Bytes::from(piece.clone()) }));
+            out.extend(m.on(Event::Audio { job: 1, audio: Bytes::from(piece.clone()), waiting_ms: 0 }));
         }
         prop_assert_eq!(played(&out) % 160, 0);
         out.extend(m.on(Event::Ended { job: 1 }));

@@ -19,7 +19,7 @@ const OK: &str = include_str!("../../../../tests/fixtures/deepgram/tts_rest_resp
 fn voice(base: &str) -> DeepgramVoice {
     let stt =
         SttConfig { base_url: base.into(), api_key: "secret-key".to_owned().into(), ..SttConfig::default() };
-    let tts = TtsConfig { first_audio_ms: 300, gap_ms: 200, ..TtsConfig::default() };
+    let tts = TtsConfig { first_audio_ms: 1_500, gap_ms: 1_000, ..TtsConfig::default() };
     let clients = http::build(&http::VendorTls::new(None).unwrap(), Duration::from_secs(1));
     DeepgramVoice::new(Rc::new(stt), Rc::new(tts), clients.http)
 }

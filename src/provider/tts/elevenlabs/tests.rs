@@ -20,8 +20,8 @@ fn config(base: &str) -> TtsConfig {
         base_url: base.into(),
         api_key: "secret-key".to_owned().into(),
         voice_id: "VOICE".into(),
-        first_audio_ms: 300,
-        gap_ms: 200,
+        first_audio_ms: 1_500,
+        gap_ms: 1_000,
         ..TtsConfig::default()
     }
 }

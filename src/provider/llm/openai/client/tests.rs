@@ -218,7 +218,7 @@ async fn a_stream_that_stalls_is_a_timeout_after_what_was_said() {
     let (feed, script) = Script::fed();
     let server = Server::start(script);
     feed.send(Some(said("We have"))).unwrap();
-    let (text, error) = text_and_error(&model(&server.base, Duration::from_millis(300))).await;
+    let (text, error) = text_and_error(&model(&server.base, Duration::from_millis(1_500))).await;
     assert_eq!(text, "We have");
     assert_eq!((error.kind, error.code.as_str()), (ProviderErrorKind::Timeout, "gap_timeout"));
     drop(feed);
@@ -230,7 +230,7 @@ async fn a_whole_answer_stands_though_its_stream_stalls_or_breaks() {
         let (feed, script) = Script::fed();
         let server = Server::start(script);
         feed.send(Some(said("Hi.") + &event(json!({}), Some("stop")))).unwrap();
-        let mut stream = model(&server.base, Duration::from_millis(300)).chat(&request()).await.unwrap();
+        let mut stream = model(&server.base, Duration::from_millis(1_500)).chat(&request()).await.unwrap();
         assert_eq!(stream.next().await, Some(Ok(ChatDelta::Text("Hi.".into()))));
         if broken {
             feed.send(None).unwrap();
@@ -312,9 +312,10 @@ async fn refusals_are_judged_by_status_headers_and_body() {
 
 #[actix::test]
 async fn a_host_that_is_not_there_is_unreachable() {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let base = format!("http://{}/v1", listener.local_addr().unwrap());
-    drop(listener);
+    // Bound, so that it is nobody else's, and not listening.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let base = format!("http://{}/v1", closed.local_addr().unwrap());
     let error = model(&base, Duration::from_secs(5)).chat(&request()).await.err().unwrap();
     assert_eq!((error.kind, error.code.as_str()), (ProviderErrorKind::Unreachable, "connect_failed"));
     for base in ["", "nonsense", "http://", "ftp://127.0.0.1/v1"] {
