@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 /// Samples in one second.
 const SECOND: u64 = 8_000;
 /// Longest stretch of the caller's audio that shares one delay, samples (0.4 s). Nothing is handed out while one is open.
+/// What comes later than usual may be the first of a burst that ends as early as ever, and has a second ([`Aligner::longest`]).
 const RUN: u64 = SECOND * 2 / 5;
 /// Audio this much later than the stretch before it did not just travel slowly, samples (200 ms).
 const JUMP: i64 = 1_600;
@@ -102,6 +103,8 @@ pub struct Aligner {
     /// The bot's.
     bot: Lane,
     runs: VecDeque<Run>,
+    /// The delay of the stretch that was laid last.
+    usual: Option<i64>,
     /// How much of the caller's audio came so far.
     counted: u64,
     /// Where the caller's audio goes on if nothing is lost.
@@ -121,6 +124,7 @@ impl Aligner {
             caller: Lane::default(),
             bot: Lane::default(),
             runs: VecDeque::new(),
+            usual: None,
             counted: 0,
             next: None,
             muted: Vec::new(),
@@ -146,11 +150,12 @@ impl Aligner {
         self.counted = first.saturating_add(audio.len() as u64);
         let now = samples(arrived);
         let delay = signed(now).saturating_sub(signed(self.counted));
+        let longest = self.runs.back().map_or(RUN, |run| self.longest(run));
         match self.runs.back_mut() {
             // What was held up comes in one go, however much it is: only its end tells the delay.
             Some(run)
                 if delay <= run.delay.saturating_add(JUMP)
-                    && ((run.audio.len() as u64) < RUN || delay.saturating_add(FALLS) < run.delay) =>
+                    && ((run.audio.len() as u64) < longest || delay.saturating_add(FALLS) < run.delay) =>
             {
                 run.delay = run.delay.min(delay);
                 let wanted = run.audio.len().saturating_add(audio.len());
@@ -185,7 +190,10 @@ impl Aligner {
     pub fn advance(&mut self, now: CallTime, out: &mut Vec<u8>) {
         let now = samples(now);
         // However long it is, in a burst it may still grow.
-        while self.runs.front().is_some_and(|run| self.runs.len() > 1 || run.began.saturating_add(RUN) <= now)
+        while self
+            .runs
+            .front()
+            .is_some_and(|run| self.runs.len() > 1 || run.began.saturating_add(self.longest(run)) <= now)
         {
             self.lay_run();
         }
@@ -204,8 +212,15 @@ impl Aligner {
         self.bot = Lane::default();
     }
 
+    /// How long a stretch may become.
+    fn longest(&self, run: &Run) -> u64 {
+        let is_late = self.usual.is_some_and(|usual| run.delay > usual.saturating_add(SAME));
+        if is_late { SECOND } else { RUN }
+    }
+
     fn lay_run(&mut self) {
         let Some(run) = self.runs.pop_front() else { return };
+        self.usual = Some(run.delay);
         let place = run.place();
         let at = match self.next {
             Some(next) if signed(place).saturating_sub(signed(next)).abs() <= SAME => next,

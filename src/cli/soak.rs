@@ -44,7 +44,7 @@ struct Rest {
     actors: u64,
 }
 
-/// Places the calls, looks at the server after each tenth, and at its database in the end.
+/// Places the calls, looks at the server after each part (a tenth, where there are enough), and at its database in the end.
 pub fn run(args: &SoakArgs) -> anyhow::Result<ExitCode> {
     let script = Script::embedded("soak").context("the built-in script is missing")?;
     let wanted = OwnServerConfig { calls: args.calls, tls: args.tls, record: args.record, pin: None };
@@ -125,7 +125,7 @@ fn complaints_of(report: &LoadReport) -> impl Iterator<Item = String> {
         .chain(broken)
         .chain(report.vendors.iter().filter(|vendors| vendors.violations > 0).map(|vendors| {
             // Counted from the server's beginning.
-            format!("its vendors object {} times", vendors.violations)
+            format!("its vendors have objected {} times so far", vendors.violations)
         }))
 }
 

@@ -279,8 +279,7 @@ impl DbActor {
                 tracing::warn!(error.code = error.code(), error = %error, write.kind = kind, "write failed");
                 // Who waits is told that the database is away, and keeps it or says so: nothing is lost. Nor is what was
                 // not ours to write any more.
-                let absent = error.is_passing() || matches!(error, DbError::NotWritable(_));
-                let kept = waiting.reply.is_some() && absent;
+                let kept = waiting.reply.is_some() && error.may_be_offered_again();
                 self.totals.failed.fetch_add(u64::from(!kept && error.fenced().is_none()), Ordering::Relaxed)
             }
         };

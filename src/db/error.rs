@@ -152,6 +152,12 @@ impl DbError {
         matches!(self, Self::Query(QueryError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _)))
     }
 
+    /// Whether a write was not taken because the database is away or has no room, and may be offered again: what somebody waits
+    /// for and is refused so is not counted as lost.
+    pub fn may_be_offered_again(&self) -> bool {
+        matches!(self, Self::Full | Self::NotWritable(_)) || self.is_passing()
+    }
+
     /// Whether the same work may succeed in a moment: a lock, a deadlock, a connection that broke.
     pub(super) fn is_passing(&self) -> bool {
         match self {

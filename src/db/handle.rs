@@ -209,7 +209,7 @@ impl DbHandle {
         self.enqueue(write, None)
     }
 
-    /// Counts writes that found the queue full, were kept, and are given up.
+    /// Counts writes that were refused to whoever waited or offered them, and that he gives up.
     pub fn lose(&self, writes: u64) {
         self.0.refused.fetch_add(writes, Ordering::Relaxed);
     }

@@ -28,7 +28,7 @@ const FRAME_MS: u64 = 20;
 pub enum Refused {
     /// There are as many as may be.
     Full,
-    /// The server is about to stop.
+    /// The server was told to stop, whether or not it lets some in for the moment until its balancer knows.
     Draining,
     /// A worker thread is late.
     Lag,

@@ -203,8 +203,7 @@ impl Registry {
         for Peer { id, age, .. } in lapsed {
             let finder = self.finder(ctx);
             let taking = async move {
-                let fate = watch.fate(judges, ms(age), Some(finder.is_there(&id).await));
-                if fate != Fate::Lost {
+                if watch.fate(judges, ms(age), Some(finder.is_there(&id).await)) == Fate::Kept {
                     return (Rc::new(finder), Err(id));
                 }
                 let taken = finder.db.take_over_lapsed(id.clone(), lease).await;

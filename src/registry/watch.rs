@@ -257,7 +257,6 @@ mod tests {
             (0, true, None, Fate::There),
             (6_000, true, None, Fate::There),
             (6_000, false, None, Fate::There),
-            // It has come back while it was asked.
             (1_000, true, Some(false), Fate::There),
             (6_001, false, None, Fate::Undecided),
             (6_001, false, Some(false), Fate::Undecided),

@@ -87,6 +87,10 @@ impl Services {
                 Ok(()) => return Ok(()),
                 Err(DbError::Full) if Instant::now() < patient_until => tokio::time::sleep(AGAIN).await,
                 Err(error) => {
+                    if error.may_be_offered_again() {
+                        // Nobody does.
+                        self.db.lose(1);
+                    }
                     let (who, what, target) = (&action.who.name, action.action, &action.target);
                     tracing::error!(%error, who, what, target, "a staff action is missing from the audit trail");
                     return Err(NotNoted);

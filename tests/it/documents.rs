@@ -1,7 +1,9 @@
 //! The README tells the truth about the settings, and what it promises by them. `FRONTDESK_BLESS=1` writes the table anew.
 
+use frontdesk::cli::replicas::scenarios::{FREEZE, KILL, RESTART};
 use frontdesk::config::Config;
 use frontdesk::config::effective::markdown_table;
+use std::time::Duration;
 
 const BEGIN: &str = "<!-- settings -->";
 const END: &str = "<!-- /settings -->";
@@ -40,7 +42,13 @@ fn the_guarantees_name_the_times_and_numbers_that_hold_without_settings() {
         assert!(section.contains(words), "{words:?} is not in {section}");
     }
     // What the drills hold replicas to.
-    for words in ["one gap of at most 3 s", "a gap of at most 5 s", "a gap of at most the lease and 5 s"] {
+    let lease = Duration::from_millis(config.cluster.lease_ms);
+    for (is, told, words) in [
+        (RESTART, Duration::from_secs(3), "one gap of at most 3 s"),
+        (KILL, Duration::from_secs(5), "a gap of at most 5 s"),
+        (FREEZE, lease + Duration::from_secs(5), "a gap of at most the lease and 5 s"),
+    ] {
+        assert_eq!(is, told, "the README says otherwise: {words}");
         assert!(section.contains(words), "{words:?} is not in {section}");
     }
 }

@@ -71,7 +71,7 @@ async fn all_pass(scenarios: &[Scenario]) -> Vec<String> {
 async fn a_rolling_restart_of_three_replicas_loses_no_call_and_doubles_no_answer() {
     let notes = all_pass(&[Scenario::Rolling, Scenario::Upgrade]).await;
     let same = |notes: &String| notes.contains("same binary; name the next one with --next");
-    assert!(notes.iter().all(|notes| notes.contains("callers heard more than one gap")), "{notes:?}");
+    assert!(notes.iter().all(|notes| notes.contains("0 heard more than one gap")), "{notes:?}");
     assert_eq!(
         notes.iter().map(same).collect::<Vec<_>>(),
         [false, true].split_at(notes.len()).0,

@@ -69,6 +69,18 @@ fn a_burst_after_a_stall_is_no_hole() {
 }
 
 #[test]
+fn a_burst_that_comes_in_several_flights_is_laid_where_all_of_it_belongs() {
+    // The stream stands still from 1.0 to 1.5 s; what was held up comes in three rounds.
+    let arrival = |n: u64| match n {
+        50..62 => 1_500,
+        62..80 => 1_680,
+        80..92 => 1_840,
+        _ => n * 20 + 20,
+    };
+    assert_eq!(caller(&(0..300).map(arrival).collect::<Vec<_>>(), 6_000), tags(0..300));
+}
+
+#[test]
 fn a_hole_in_the_stream_stays_a_hole() {
     let arrivals: Vec<u64> = (0..200_u64).map(|n| n * 20 + if n < 100 { 20 } else { 1_020 }).collect();
     let laid = caller(&arrivals, 5_000);

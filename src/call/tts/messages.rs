@@ -68,7 +68,7 @@ pub enum Spoke {
 #[rtype(result = "()")]
 pub struct InjectPanic;
 
-/// While more audio than this waits to be sent, no further sentence is asked for, ms: time enough for two vendors to
+/// While this much audio or more waits to be sent, no further sentence is asked for, ms: time enough for two vendors to
 /// fail to begin one after the other (`tts.first_audio_ms` each). What is asked for earlier is only held here, each with a
 /// connection of its own, and paid for in vain if the caller interrupts.
 pub const RUNWAY_MS: u64 = 3_000;

@@ -121,7 +121,7 @@ impl Replica {
                     self.name,
                     tail(&self.log())
                 );
-                self.place = hold(self.port).ok();
+                self.leave_place();
                 return Ok(began.elapsed());
             }
             anyhow::ensure!(
@@ -136,7 +136,17 @@ impl Replica {
 
     /// As `kill -9` does.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.process.take().map_or(Ok(()), Daemon::kill)
+        let Some(process) = self.process.take() else { return Ok(()) };
+        process.kill()?;
+        self.leave_place();
+        Ok(())
+    }
+
+    /// Holds the port again, now that nobody listens there.
+    fn leave_place(&mut self) {
+        self.place = hold(self.port)
+            .inspect_err(|error| tracing::warn!(replica = self.name, %error, "a port cannot be held"))
+            .ok();
     }
 
     /// Freezes it (SIGSTOP): its connections stay open, and nothing moves.

@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 /// How long a caller may be alone when a replica is restarted (`decisions.md`).
-const RESTART: Duration = Duration::from_secs(3);
+pub const RESTART: Duration = Duration::from_secs(3);
 /// When one is killed.
-const KILL: Duration = Duration::from_secs(5);
+pub const KILL: Duration = Duration::from_secs(5);
 /// When one freezes: the lease of 6 s and five more.
-const FREEZE: Duration = Duration::from_secs(11);
+pub const FREEZE: Duration = Duration::from_secs(11);
 /// How long a replica is frozen, and a wire cut.
 const OUTAGE: Duration = Duration::from_secs(20);
 /// How long callers talk before anything is done to anybody, and after it.

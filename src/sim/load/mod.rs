@@ -113,6 +113,8 @@ pub struct LoadConfig {
     pub listen_every: usize,
     /// Threads of callers.
     pub threads: usize,
+    /// Time between two calls of one caller.
+    pub rest: Duration,
     /// Time after the last call before memory is read again.
     pub settle: Duration,
 }
@@ -135,6 +137,7 @@ impl LoadConfig {
             vendors_url: None,
             listen_every: 50,
             threads: 1,
+            rest: Duration::ZERO,
             settle: Duration::from_secs(2),
         }
     }
@@ -278,6 +281,8 @@ async fn one_caller(
         if report.duration_ms < 1_000.0 {
             // A server that refuses is not to be hammered.
             sleep(Duration::from_secs(1)).await;
+        } else if !config.rest.is_zero() {
+            sleep(config.rest).await;
         }
     }
 }

@@ -27,6 +27,14 @@ impl<'a> Over<'a> {
     pub fn is_as_soon(&self) -> bool {
         self.over.stages.turn_added.p95 - self.alone.stages.turn_added.p95 < WORSE_MS
     }
+
+    /// Whether about as many replies were heard: the places that there are were taken, and none was lost to those who rang in
+    /// vain.
+    #[must_use]
+    pub fn is_as_much(&self) -> bool {
+        self.over.replies_delivered * 10 >= self.alone.replies_delivered * 9
+            && self.over.replies_delivered > 0
+    }
 }
 
 impl fmt::Display for Over<'_> {
@@ -47,7 +55,11 @@ impl fmt::Display for Over<'_> {
             alone.p50,
             over.p95,
             alone.p95,
-            if self.is_as_soon() { "as soon as without them" } else { "LATER than without them" },
+            match (self.is_as_much(), self.is_as_soon()) {
+                (true, true) => "as soon as without them",
+                (true, false) => "LATER than without them",
+                (false, _) => "FEWER than without them",
+            },
         )
     }
 }
@@ -60,6 +72,7 @@ mod tests {
     #[test]
     fn a_load_that_answers_later_because_it_turns_others_away_is_told_from_one_that_does_not() {
         let alone = Collected::default().report(700.0);
+        let alone = LoadReport { replies_delivered: 400, ..alone };
         let mut over = LoadReport { calls: 100, over: 50, refused: 70, ..alone.clone() };
         over.stages.turn_added.p95 = WORSE_MS - 0.1;
         assert!(Over::of(&alone, &over).is_as_soon());
@@ -68,5 +81,11 @@ mod tests {
         over.stages.turn_added.p95 = WORSE_MS;
         assert!(!Over::of(&alone, &over).is_as_soon());
         assert!(Over::of(&alone, &over).to_string().contains("LATER"));
+        assert!(Over::of(&alone, &over).is_as_much());
+        over.replies_delivered = 359;
+        assert!(!Over::of(&alone, &over).is_as_much());
+        assert!(Over::of(&alone, &over).to_string().contains("FEWER"));
+        let nobody = LoadReport { replies_delivered: 0, ..alone.clone() };
+        assert!(!Over::of(&nobody, &nobody).is_as_much(), "nothing was shown");
     }
 }
