@@ -36,6 +36,8 @@ pub(super) struct Link {
     pub(super) spoke: bool,
     /// Where in the stream voice began that no message followed, and how many bytes of it went out.
     unanswered: Option<(u64, u64)>,
+    /// Where voice began that is still going on, and how many bytes of it went out.
+    going_on: Option<(u64, u64)>,
     sent: u64,
     segments: Vec<Segment>,
     /// Bytes that may be sent, times a thousand.
@@ -51,6 +53,7 @@ impl Link {
             last_sent: now,
             spoke: false,
             unanswered: None,
+            going_on: None,
             sent: 0,
             segments: Vec::new(),
             credit: credit.saturating_mul(1_000),
@@ -75,7 +78,7 @@ impl Link {
     /// A message came.
     pub(super) fn answered(&mut self) {
         self.spoke = true;
-        self.unanswered = None;
+        (self.unanswered, self.going_on) = (None, None);
     }
 
     /// Where in the stream voice began that no message followed.
@@ -92,17 +95,20 @@ impl Link {
             return false;
         }
         if voice < STALL_VOICE {
-            self.unanswered = None;
+            // It was a cough; what is going on now may be a word, which is not to be taken for two of them.
+            self.unanswered = self.going_on;
         }
         voice >= STALL_VOICE
     }
 
     /// `len` bytes of the stream from `at` on were sent.
     pub(super) fn sent_audio(&mut self, now: CallTime, at: u64, len: u64, voiced: bool) {
-        if voiced {
-            let (since, voice) = self.unanswered.unwrap_or((at, 0));
-            self.unanswered = Some((since, voice.saturating_add(len)));
-        }
+        let longer = |from: Option<(u64, u64)>| {
+            let (since, voice) = from.unwrap_or((at, 0));
+            voiced.then_some((since, voice.saturating_add(len)))
+        };
+        self.unanswered = longer(self.unanswered).or(self.unanswered);
+        self.going_on = longer(self.going_on);
         match self.segments.last_mut() {
             Some(last)
                 if last.position.saturating_add(last.len) == at
@@ -177,6 +183,56 @@ impl Link {
                 SttMessage::UtteranceEnd { last_word_end: last_word_end.map(|at| self.time_of(at)) }
             }
             SttMessage::Warning { code } => SttMessage::Warning { code },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(1_500);
+
+    /// Sends frames of 20 ms: so many with voice, so many without, by turns. Tells after how many ms it stalled.
+    fn stalls(turns: &[(u64, u64)]) -> Option<u64> {
+        let mut link = Link::new(CallTime::ZERO, 0, 0);
+        let frames = turns.iter().flat_map(|(voiced, silent)| {
+            std::iter::repeat_n(true, (voiced / 20) as usize)
+                .chain(std::iter::repeat_n(false, (silent / 20) as usize))
+        });
+        for (n, voiced) in (0..).zip(frames) {
+            link.sent_audio(CallTime::ZERO, n * 160, 160, voiced);
+            if link.stalled(LIMIT) {
+                return Some((n + 1) * 20);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn voice_that_nothing_answers_tells_a_stalled_connection_from_a_cough() {
+        assert_eq!(stalls(&[(0, 60_000)]), None, "nobody speaks");
+        assert_eq!(stalls(&[(300, 5_000)]), Some(1_500));
+        assert_eq!(stalls(&[(280, 5_000)]), None, "a cough");
+        assert_eq!(stalls(&[(160, 800), (160, 5_000)]), Some(1_500), "two words");
+        assert_eq!(stalls(&[(200, 5_000), (200, 5_000)]), None, "two coughs");
+    }
+
+    #[test]
+    fn a_word_at_the_end_of_the_time_for_a_cough_is_not_taken_for_two() {
+        // 100 ms of a word, and from 1,400 ms on one of 340 ms: the end of the first one's time lies in it.
+        assert_eq!(stalls(&[(100, 1_300), (340, 5_000)]), Some(2_900));
+    }
+
+    #[test]
+    fn what_was_answered_is_no_reason() {
+        let mut link = Link::new(CallTime::ZERO, 0, 0);
+        for n in 0..400 {
+            link.sent_audio(CallTime::ZERO, n * 160, 160, true);
+            if n % 40 == 0 {
+                link.answered();
+            }
+            assert!(!link.stalled(LIMIT), "{n}");
         }
     }
 }
