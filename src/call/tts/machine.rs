@@ -2,12 +2,13 @@
 //!
 //! Sentences are spoken strictly in the order in which they came. The first of the queue is the audible one; the
 //! second may be requested ahead, its audio held back. Nobody is asked for a sentence while what waits at the playback
-//! lasts for long. Each voice is asked at most once for a sentence. Only whole
-//! frames are passed on, so that a stream that breaks leaves no fraction of one behind.
+//! lasts for long. Each voice is asked at most once for a sentence. Only whole frames are passed on, so that a stream that
+//! breaks leaves no fraction of one behind.
 
 use super::events::{Effect, Event, JobId, Skip};
 use super::messages::{RUNWAY_MS, Spoke};
 use super::sentence::{Item, Job, Recent, Stage};
+use crate::audio::BYTES_PER_MS;
 use crate::call::fallback;
 use crate::domain::audit::AuditEvent;
 use crate::domain::ids::ReplyId;
@@ -17,8 +18,6 @@ use std::collections::VecDeque;
 
 /// Audio of the next sentence that is held back at most before its reading pauses, bytes (1 s).
 const HELD_MAX: usize = 8_000;
-/// Bytes of one millisecond of mu-law at 8 kHz.
-const BYTES_PER_MS: u64 = 8;
 
 /// The voice of one call.
 #[derive(Debug)]
@@ -110,7 +109,7 @@ impl VoiceMachine {
                 out.push(Effect::Pause(job));
             }
         } else {
-            self.backlog_ms = self.backlog_ms.saturating_add(audio.len() as u64 / BYTES_PER_MS);
+            self.backlog_ms = self.backlog_ms.saturating_add((audio.len() / BYTES_PER_MS) as u64);
             item.play(audio, &mut self.announced, out);
         }
     }
@@ -216,7 +215,7 @@ impl VoiceMachine {
                     if job.ahead {
                         job.ahead = false;
                         out.push(Effect::Promote(job.id));
-                        let held = job.held_bytes as u64 / BYTES_PER_MS;
+                        let held = (job.held_bytes / BYTES_PER_MS) as u64;
                         self.backlog_ms = self.backlog_ms.saturating_add(held);
                         for audio in std::mem::take(&mut job.held) {
                             item.play(audio, &mut self.announced, out);
@@ -248,7 +247,7 @@ impl VoiceMachine {
     fn look_ahead(&mut self, out: &mut Vec<Effect>) {
         let Some(Item { stage: Stage::Running(job), text, from, .. }) = self.queue.front() else { return };
         let asked = text.split_at_checked(*from).map_or("", |(_, rest)| rest);
-        let to_come = fallback::spoken_ms(asked).saturating_sub(job.delivered as u64 / BYTES_PER_MS);
+        let to_come = fallback::spoken_ms(asked).saturating_sub((job.delivered / BYTES_PER_MS) as u64);
         let heard = job.delivered > 0 && self.backlog_ms.saturating_add(to_come) < RUNWAY_MS;
         let wanted = self.queue.get(1).is_some_and(|next| {
             matches!(next.stage, Stage::Waiting)
